@@ -1,0 +1,31 @@
+// Package discovery holds the sources that tell which endpoints an upstream
+// has, one file each. A source implements gateway.Source and passes the
+// conformance test in discoverytest; docs/how-to/add-a-source.md walks through one.
+package discovery
+
+import (
+	"embed"
+	"log/slog"
+
+	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/keep"
+	"github.com/pithead/pithead/gateway/kind"
+)
+
+//go:embed *.go
+var source embed.FS
+
+// Kinds are the sources that `discover:` may name.
+var Kinds = kind.NewTable[Env, gateway.Source]("discovery source", source)
+
+// Env is what a source gets when it is built for one upstream.
+type Env struct {
+	Upstream string // name of the upstream, for logs
+	Dir      string // folder of the file that names the source; relative paths start here
+	Keep     *keep.Scope
+	Log      *slog.Logger
+
+	// Failed is told of each failed attempt to reach the registry, for the
+	// metric; the source itself logs what changed and goes on trying.
+	Failed func(err error)
+}

@@ -1,0 +1,125 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// Exchange is the one typed record of a request and what became of it. The
+// server makes it before it looks at the request, so that refusals are logged
+// and counted too; every stage fills in its own fields; access log, metrics
+// and explain read them when the exchange has ended.
+//
+// The goroutine that serves the request owns all plain fields. What another
+// goroutine may report (the body of the client failing while a transport reads
+// it) goes through methods. Exchanges are not pooled: a stray reference after
+// the end is harmless.
+type Exchange struct {
+	// Set by the server and the canonical view.
+	ID       string     // request id, unique for this process and safe to log
+	Start    time.Time  // when the gateway had the head of the request
+	Listener string     // name of the listener that accepted it
+	Client   netip.Addr // the client, behind any trusted proxies; unmapped, without zone
+	Trusted  bool       // the peer is one of trusted_proxies
+	Scheme   string     // "http" or "https", as the client used it
+
+	// Set by the route match and the middlewares.
+	Route    string  // name of the route; "" when none matched
+	Upstream string  // name of the route's upstream, or of the one that its arm stands for
+	Arm      string  // name of the canary arm; "" on routes without arms
+	ArmBy    string  // what decided the arm: "header", "cookie", "split", "random", "fallback"
+	Subset   string  // the subset of the upstream's endpoints to use; "" is all of them
+	Subject  string  // the proven identity of the caller; "" is nobody
+	Cluster  Cluster // where the request goes
+
+	// Set by the upstream and the proxy core.
+	Endpoint        *Endpoint // of the last attempt
+	Attempts        int       // how often the request was sent upstream
+	UpstreamStart   time.Time // when the first attempt began
+	UpstreamHeaders time.Time // when the head of the answer was there
+	UpstreamEnd     time.Time // when the last byte of the answer was there, or the last attempt failed
+
+	// Set while the answer is written.
+	Status   int    // what the client got; 499 when it left before an answer, 0 while there is none
+	BytesIn  int64  // body bytes read from the client
+	BytesOut int64  // body bytes written to the client
+	Err      *Error // why the exchange failed and who caused it; nil when nothing did
+
+	upstreamSet  http.Header
+	upstreamDrop []string
+	clientErr    atomic.Pointer[error]
+}
+
+type exchangeKey struct{}
+
+// exchangeContext carries the exchange without a second allocation for the value.
+type exchangeContext struct {
+	context.Context
+	x *Exchange
+}
+
+func (c *exchangeContext) Value(key any) any {
+	if key == (exchangeKey{}) {
+		return c.x
+	}
+	return c.Context.Value(key)
+}
+
+// WithExchange returns r with x in its context.
+func WithExchange(r *http.Request, x *Exchange) *http.Request {
+	return r.WithContext(&exchangeContext{r.Context(), x})
+}
+
+// ExchangeOf returns the exchange that r belongs to. A request that did not
+// come through the gateway's server (a test, a health check) has none: then a
+// fresh one is returned, so that callers need no nil check.
+func ExchangeOf(r *http.Request) *Exchange {
+	if x, ok := r.Context().Value(exchangeKey{}).(*Exchange); ok {
+		return x
+	}
+	return &Exchange{Start: time.Now(), Scheme: "http"}
+}
+
+// SetUpstreamHeader makes name: value part of the request that goes upstream,
+// instead of whatever the client sent under that name. It is applied after
+// hop-by-hop removal, so a client cannot delete it by naming it in Connection
+// (CVE-2024-45410). Middlewares never set trusted headers on the inbound request.
+func (x *Exchange) SetUpstreamHeader(name, value string) {
+	if x.upstreamSet == nil {
+		x.upstreamSet = make(http.Header)
+	}
+	x.upstreamSet.Set(name, value)
+}
+
+// DropUpstreamHeader keeps name out of the request that goes upstream.
+func (x *Exchange) DropUpstreamHeader(name string) {
+	x.upstreamDrop = append(x.upstreamDrop, http.CanonicalHeaderKey(name))
+}
+
+// ApplyUpstreamHeaders carries out the drops, then the sets, on h.
+func (x *Exchange) ApplyUpstreamHeaders(h http.Header) {
+	for _, name := range x.upstreamDrop {
+		delete(h, name)
+	}
+	for name, values := range x.upstreamSet {
+		h[name] = values
+	}
+}
+
+// ClientFailed records that reading from or writing to the client failed.
+// Only the first report counts. Any goroutine may call it.
+func (x *Exchange) ClientFailed(err error) {
+	x.clientErr.CompareAndSwap(nil, &err)
+}
+
+// ClientError is the first error that ClientFailed was told of, or nil. When
+// it is set, the client and not the upstream is to blame for what followed.
+func (x *Exchange) ClientError() error {
+	if p := x.clientErr.Load(); p != nil {
+		return *p
+	}
+	return nil
+}

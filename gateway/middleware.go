@@ -1,0 +1,33 @@
+package gateway
+
+import "net/http"
+
+// Middleware wraps a handler. It is built once per route and snapshot, and any
+// net/http middleware fits.
+type Middleware func(next http.Handler) http.Handler
+
+// Identity names a fact about the caller that a middleware can prove and
+// another one can need.
+type Identity string
+
+// Subject is the identity in Exchange.Subject.
+const Subject Identity = "subject"
+
+// Step is one built entry of a route's chain: the middleware and what the
+// gateway must know of it, which a bare func cannot say.
+type Step struct {
+	Wrap Middleware
+
+	// Proves and Needs order a chain: a step that needs an identity which no
+	// step before it proves is a configuration error.
+	Proves, Needs []Identity
+
+	// Owns lists request headers that only this step may produce. They are
+	// stripped from every request on every route, under every alias of their
+	// names, before any middleware runs (CVE-2026-30851, CVE-2026-33433).
+	Owns []string
+
+	// Explain does a dry run for `pithead explain`: it may set fields of x as
+	// the middleware would, and says in one line what it would do. Required.
+	Explain func(r *http.Request, x *Exchange) string
+}

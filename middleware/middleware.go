@@ -1,0 +1,36 @@
+// Package middleware holds Pithead's middlewares, one file each. A file
+// registers its kind, and that is all it takes: docs/how-to/add-a-middleware.md
+// walks through one.
+package middleware
+
+import (
+	"embed"
+	"log/slog"
+
+	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/keep"
+	"github.com/pithead/pithead/gateway/kind"
+)
+
+//go:embed *.go
+var source embed.FS
+
+// Kinds are the middlewares that a `use:` list may name.
+var Kinds = kind.NewTable[Env, gateway.Step]("middleware", source)
+
+// Env is what a middleware gets when it is built for one route.
+type Env struct {
+	Route string          // name of the route
+	To    gateway.Cluster // where the route goes unless a middleware says otherwise; nil without an upstream
+
+	// Upstream finds any configured upstream by name.
+	Upstream func(name string) (gateway.Cluster, bool)
+
+	// Key is the stable name of this block for values that outlive a reload:
+	// the block's name, else route, kind and ordinal. Values under one key in
+	// Keep are shared by all routes that use the named block.
+	Key  string
+	Keep *keep.Scope
+
+	Log *slog.Logger
+}
