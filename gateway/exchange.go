@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -50,6 +51,7 @@ type Exchange struct {
 
 	upstreamSet  http.Header
 	upstreamDrop []string
+	onStream     func()
 	clientErr    atomic.Pointer[error]
 }
 
@@ -122,4 +124,30 @@ func (x *Exchange) ClientError() error {
 		return *p
 	}
 	return nil
+}
+
+// OnStream registers what must happen when the answer turns out to be a stream
+// without a foreseeable end: a timeout for the whole exchange is lifted.
+func (x *Exchange) OnStream(f func()) { x.onStream = f }
+
+// Streaming says that the answer is such a stream: gRPC, server-sent events or
+// an upgraded connection. The proxy core calls it before it writes the head.
+func (x *Exchange) Streaming() {
+	if x.onStream != nil {
+		x.onStream()
+	}
+}
+
+// IsStream says whether a request asks for a stream: gRPC, server-sent events
+// or an upgrade. Limits of size and duration do not apply to those.
+func IsStream(r *http.Request) bool {
+	return IsGRPC(r) || r.Header.Get("Upgrade") != "" ||
+		strings.Contains(r.Header.Get("Accept"), "text/event-stream")
+}
+
+// IsGRPC says whether r is a gRPC call.
+func IsGRPC(r *http.Request) bool {
+	ct := r.Header.Get("Content-Type")
+	return r.ProtoMajor == 2 && (ct == "application/grpc" ||
+		strings.HasPrefix(ct, "application/grpc+") || strings.HasPrefix(ct, "application/grpc;"))
 }

@@ -47,7 +47,7 @@ func Fail(w http.ResponseWriter, r *http.Request, err error) {
 	if e.Close && r.ProtoMajor == 1 {
 		h.Set("Connection", "close")
 	}
-	if isGRPC(r) {
+	if IsGRPC(r) {
 		failGRPC(w, e)
 		return
 	}
@@ -61,12 +61,6 @@ func Fail(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(append(body, '\n')) // a client that left is noticed by the server
 	}
-}
-
-func isGRPC(r *http.Request) bool {
-	ct := r.Header.Get("Content-Type")
-	return r.ProtoMajor == 2 && (ct == "application/grpc" ||
-		strings.HasPrefix(ct, "application/grpc+") || strings.HasPrefix(ct, "application/grpc;"))
 }
 
 // failGRPC writes a Trailers-Only answer: status and message are in the one
