@@ -1,0 +1,111 @@
+# Pithead: `make run` to try it, `make test` to check everything.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+# The module proxy alone: a module it does not have then fails at once.
+export GOPROXY ?= https://proxy.golang.org
+BIN     := $(CURDIR)/.bin
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+# Pinned tools. A stamp file carries the version, so that a bump installs anew.
+GOFUMPT      := mvdan.cc/gofumpt@v0.12.0
+GOLANGCILINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+CONFORMANCE  := $(addsuffix @v1.0.6,$(addprefix connectrpc.com/conformance/cmd/,connectconformance referenceclient referenceserver))
+INTEROP      := $(addsuffix @v1.85.0,$(addprefix google.golang.org/grpc/interop/,client server))
+stamp         = $(BIN)/.stamp-$(subst /,_,$(1))
+
+.PHONY: help
+help: ## what there is to make
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## ---- use
+
+.PHONY: build
+build: ## build .bin/pithead
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/pithead ./cmd/pithead
+
+.PHONY: run
+run: build ## start the gateway on :8080 with stable and canary demo upstreams inside
+	$(BIN)/pithead demo
+
+.PHONY: run-consul
+run-consul: build $(BIN)/consul ## the same, with the upstreams registered in a real Consul agent
+	$(BIN)/pithead demo --consul $(BIN)/consul
+
+## ---- check
+
+.PHONY: test
+test: fmt-check lint check-generate unit script conformance ## everything: format, lint, generated files, unit, scripts, real Consul, conformance
+
+.PHONY: unit
+unit: $(BIN)/consul ## unit and documentation tests with the race detector, against a real Consul too
+	PITHEAD_CONSUL=$(BIN)/consul go test -race -timeout 10m $(shell go list ./... | grep -v /cmd/)
+
+.PHONY: script
+script: $(BIN)/consul ## whole-daemon scripts: the program run from its test binary, with the race detector
+	PITHEAD_CONSUL=$(BIN)/consul go test -race -timeout 15m ./cmd/...
+
+.PHONY: conformance
+conformance: build $(call stamp,conformance) $(call stamp,interop) ## Connect and gRPC suites through the running gateway
+	PATH=$(BIN):$$PATH BIN=$(BIN) test/connect/run.sh
+	PATH=$(BIN):$$PATH BIN=$(BIN) test/grpc/run.sh
+
+.PHONY: faults
+faults: $(BIN)/consul ## the fault runs in full length: minutes, not seconds
+	PITHEAD_FAULTS=full PITHEAD_CONSUL=$(BIN)/consul go test -race -timeout 40m -run 'Fault|FirstLight' ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (default 20s)
+	@set -e; for p in $$(grep -rl '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
+	  for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' $$p/*_test.go | cut -c6-); do \
+	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(or $(FUZZTIME),20s) $$p; done; done
+
+.PHONY: bench
+bench: ## Go benchmarks, for benchstat
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: lint
+lint: $(call stamp,golangci-lint) ## golangci-lint, every linter with its reason in .golangci.yaml
+	$(BIN)/golangci-lint run ./...
+
+.PHONY: fmt
+fmt: $(call stamp,gofumpt) ## rewrite the code in the house style
+	$(BIN)/gofumpt -w $$(git ls-files '*.go')
+
+.PHONY: fmt-check
+fmt-check: $(call stamp,gofumpt)
+	@out=$$($(BIN)/gofumpt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not formatted, run make fmt:"; echo "$$out"; exit 1; }
+
+.PHONY: generate
+generate: ## write docs/reference from the code
+	go run ./cmd/pithead reference docs/reference
+
+.PHONY: check-generate
+check-generate: ## fail if docs/reference or go.mod are not what the code says
+	@go mod tidy -diff
+	@d=$$(mktemp -d); trap 'rm -rf $$d' EXIT; go run ./cmd/pithead reference $$d && diff -ru docs/reference $$d || { echo "run make generate"; exit 1; }
+
+## ---- tools
+
+$(BIN)/consul: test/consul/go.mod
+	@echo "building Consul for the tests: 5 to 10 minutes when nothing is cached"
+	cd test/consul && go build -trimpath -ldflags '-s -w' -o $@ github.com/hashicorp/consul
+	@touch $@
+
+$(call stamp,gofumpt): Makefile
+	GOBIN=$(BIN) go install $(GOFUMPT) && touch $@
+
+$(call stamp,golangci-lint): Makefile
+	GOBIN=$(BIN) go install $(GOLANGCILINT) && touch $@
+
+$(call stamp,conformance): Makefile test/connect/main.go
+	for m in $(CONFORMANCE); do GOBIN=$(BIN) go install $$m || exit 1; done
+	cd test/connect && go build -o $(BIN)/connect-harness . && touch $@
+
+$(call stamp,interop): Makefile
+	mkdir -p $(BIN)/interop && for m in $(INTEROP); do GOBIN=$(BIN)/interop go install $$m || exit 1; done && touch $@
+
+.PHONY: clean
+clean: ## remove what make built
+	rm -rf $(BIN)

@@ -1,0 +1,76 @@
+// Package demo is what `pithead demo` shows: a few small services on free
+// loopback ports, so that a newcomer has something to route to.
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Service is one instance of the demo service `orders`.
+type Service struct {
+	Name string // "stable-1"
+	Arm  string // "stable" or "canary"
+	Addr string // host:port
+
+	server *http.Server
+	done   chan error
+}
+
+// Env is the name of the variable that tells the demo configuration where the
+// service is.
+func (s *Service) Env() string {
+	return map[string]string{"stable-1": "DEMO_STABLE_1", "stable-2": "DEMO_STABLE_2", "canary-1": "DEMO_CANARY_1"}[s.Name]
+}
+
+// Start starts two stable instances and one canary. It stops those already
+// started when one fails.
+func Start() ([]*Service, error) {
+	var all []*Service
+	for _, s := range []*Service{{Name: "stable-1", Arm: "stable"}, {Name: "stable-2", Arm: "stable"}, {Name: "canary-1", Arm: "canary"}} {
+		if err := s.start(); err != nil {
+			return nil, errors.Join(fmt.Errorf("start demo service %s: %w", s.Name, err), Stop(all))
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// Stop ends the services.
+func Stop(services []*Service) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	var errs []error
+	for _, s := range services {
+		if err := s.server.Shutdown(ctx); err != nil {
+			errs = append(errs, s.server.Close())
+		}
+		if err := <-s.done; !errors.Is(err, http.ErrServerClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Service) start() error {
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("/", s.answer)
+	s.Addr, s.done = l.Addr().String(), make(chan error, 1)
+	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go func() { s.done <- s.server.Serve(l) }()
+	return nil
+}
+
+func (s *Service) answer(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprintf(w, "orders, arm %s\n%s %s, answered by %s\n", s.Arm, r.Method, r.URL.Path, s.Name)
+}
