@@ -1,0 +1,116 @@
+package route
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// world is a table of n rules of one form and a request that one of them takes.
+type world struct {
+	name    string
+	rule    func(i int) Rule
+	request string // %d is the rule that shall match
+	miss    bool
+	allocs  float64
+}
+
+var worlds = []world{
+	{name: "exact", rule: func(i int) Rule { return Rule{Path: fmt.Sprintf("/api/v1/service-%d/items", i)} }, request: "GET http://x/api/v1/service-%d/items"},
+	{name: "prefix", rule: func(i int) Rule { return Rule{Prefix: fmt.Sprintf("/api/v1/service-%d", i)} }, request: "GET http://x/api/v1/service-%d/items/7/lines"},
+	{name: "template", rule: func(i int) Rule { return Rule{Path: fmt.Sprintf("/api/v1/service-%d/{id}/lines", i)} }, request: "GET http://x/api/v1/service-%d/7/lines"},
+	{name: "pattern", rule: func(i int) Rule { return Rule{Path: fmt.Sprintf("/api/v1/service-%d/{id:[0-9]+}", i)} }, request: "GET http://x/api/v1/service-%d/7"},
+	{name: "host", rule: func(i int) Rule {
+		return Rule{Hosts: []string{fmt.Sprintf("shop-%d.example.com", i)}, Prefix: "/v1"}
+	}, request: "GET http://shop-%d.example.com:8080/v1/orders/7"},
+	{name: "wildcard", rule: func(i int) Rule {
+		return Rule{Hosts: []string{fmt.Sprintf("*.shop-%d.example.com", i)}, Prefix: "/v1"}
+	}, request: "GET http://eu.west.shop-%d.example.com/v1/orders/7"},
+	{name: "conditions", rule: func(i int) Rule {
+		return Rule{Prefix: fmt.Sprintf("/s-%d", i), Methods: []string{"GET"}, Headers: map[string]string{"x-a": "1"}, Query: map[string]string{"q a": "b"}}
+	}, request: "GET http://x/s-%d/y?z=1&q+a=%%62\nX-A: 1"},
+	{name: "miss", rule: func(i int) Rule { return Rule{Prefix: fmt.Sprintf("/api/v1/service-%d", i)} }, request: "GET http://x/api/v2/service-%d/items/7/lines", miss: true},
+	{name: "encoded_slash", rule: func(i int) Rule { return Rule{Prefix: fmt.Sprintf("/api/v1/service-%d", i)} }, request: "GET http://x/api/v1/service-%d/a%%2Fb", allocs: 2},
+}
+
+func (w world) build(t testing.TB, n int) (tab *Table, r *http.Request, want int) {
+	rules := make([]Rule, n)
+	for i := range rules {
+		rules[i] = w.rule(i)
+	}
+	want = n / 2
+	r = request(t, fmt.Sprintf(w.request, want))
+	if w.miss {
+		want = -1
+	}
+	return table(t, rules...), r, want
+}
+
+func TestAllocations(t *testing.T) {
+	for _, w := range worlds {
+		t.Run(w.name, func(t *testing.T) {
+			tab, r, want := w.build(t, 1000)
+			if m := tab.Match(r); m.Rule != want {
+				t.Fatalf("rule %d, want %d", m.Rule, want)
+			}
+			if n := testing.AllocsPerRun(100, func() { tab.Match(r) }); n != w.allocs {
+				t.Errorf("%v allocations, budget %v", n, w.allocs)
+			}
+		})
+	}
+}
+
+func BenchmarkMatch(b *testing.B) {
+	for _, w := range worlds {
+		for _, n := range []int{10, 1000, 10000} {
+			b.Run(fmt.Sprintf("%s/%d", w.name, n), func(b *testing.B) {
+				tab, r, want := w.build(b, n)
+				b.ReportAllocs()
+				for b.Loop() {
+					if m := tab.Match(r); m.Rule != want {
+						b.Fatalf("rule %d, want %d", m.Rule, want)
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkHostile measures requests made to be slow to match.
+func BenchmarkHostile(b *testing.B) {
+	rules := []Rule{{Hosts: []string{"*.example.com"}}, {Prefix: "/a/b/c/d/e"}}
+	for i := range 12 { // every segment a and {x}: 4096 ways through the tree
+		for mask := range 1 << i {
+			path := ""
+			for bit := range i {
+				path += [...]string{"/a", fmt.Sprintf("/{x%d}", bit)}[mask>>bit&1]
+			}
+			rules = append(rules, Rule{Path: path + "/end"})
+		}
+	}
+	tab := table(b, rules...)
+	for name, req := range map[string]string{
+		"long_path": "GET http://x" + strings.Repeat("/a", 4000),
+		"template":  "GET http://x" + strings.Repeat("/a", 11) + "/miss",
+		"query":     "GET http://x/?" + strings.Repeat("%71%71=&", 1000),
+		"dots":      "GET http://" + strings.Repeat("a.", 4000) + "example.com/",
+	} {
+		b.Run(name, func(b *testing.B) {
+			r := request(b, req)
+			for b.Loop() {
+				tab.Match(r)
+			}
+		})
+	}
+}
+
+func BenchmarkNew(b *testing.B) {
+	for _, w := range worlds[:5] {
+		b.Run(w.name+"/10000", func(b *testing.B) {
+			for b.Loop() {
+				w.build(b, 10000)
+			}
+		})
+	}
+}

@@ -1,0 +1,228 @@
+package route
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Candidate is a rule that a request came near to.
+type Candidate struct {
+	Rule    int // index in the rules given to New
+	Matched bool
+	Why     string // all conditions that did not hold, else what the match rests on
+}
+
+// maxCandidates keeps the answer readable where one path has hundreds of rules.
+const maxCandidates = 8
+
+// Explain lists the nearest rules that would have won had they matched, in
+// order of precedence, and last the rule that did match. If none did, the list
+// shows what the nearest ones would have needed. It looks at every rule: it is
+// for people, not for requests.
+func (t *Table) Explain(r *http.Request) []Candidate { return t.ExplainAtMost(maxCandidates, r) }
+
+// ExplainAtMost is Explain with a list of at most n candidates beside the match.
+func (t *Table) ExplainAtMost(n int, r *http.Request) []Candidate {
+	winner := t.find(r)
+	entries := t.entries
+	if winner != nil {
+		entries = entries[:winner.rank]
+	}
+	var misses []miss
+	for _, e := range entries {
+		if winner != nil && e.rule == winner.rule {
+			continue // the rule did match, by another of its hosts
+		}
+		if m := e.compare(r); winner == nil || m.isNear() {
+			misses = append(misses, m)
+		}
+	}
+	slices.SortStableFunc(misses, nearer)
+	misses = oncePerRule(misses)
+	misses = misses[:min(n, len(misses))]
+	slices.SortFunc(misses, func(a, b miss) int { return cmp.Compare(a.rank, b.rank) })
+	candidates := make([]Candidate, 0, len(misses)+1)
+	for _, m := range misses {
+		candidates = append(candidates, Candidate{Rule: m.index, Why: strings.Join(m.why, "; ")})
+	}
+	if winner != nil {
+		why := "host " + winner.host.String() + ", " + winner.describePath()
+		candidates = append(candidates, Candidate{Rule: winner.index, Matched: true, Why: why})
+	}
+	return candidates
+}
+
+func oncePerRule(misses []miss) []miss {
+	seen := make(map[*rule]bool)
+	return slices.DeleteFunc(misses, func(m miss) bool {
+		again := seen[m.rule]
+		seen[m.rule] = true
+		return again
+	})
+}
+
+// miss is an entry that did not match, with how far away it was.
+type miss struct {
+	*entry
+	host, path bool // these matched
+	shared     int  // leading segments of the path that matched
+	why        []string
+}
+
+// isNear keeps rules out of the list that nobody would have expected to match.
+func (m *miss) isNear() bool { return m.path || m.host && m.shared > 0 }
+
+func nearer(a, b miss) int {
+	return cmp.Or(
+		cmp.Compare(boolToInt(b.host)+boolToInt(b.path), boolToInt(a.host)+boolToInt(a.path)),
+		cmp.Compare(b.shared, a.shared),
+		cmp.Compare(len(a.why), len(b.why)),
+	)
+}
+
+func boolToInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// compare checks every condition of e and notes those that do not hold.
+func (e *entry) compare(r *http.Request) miss {
+	m := miss{entry: e, host: true, path: true}
+	if name := hostname(r.Host); !e.host.matches(name) {
+		m.host = false
+		m.add("host %s, want %s", orNone(name), e.host)
+	}
+	path, ok := matchPath(r.URL)
+	switch {
+	case !ok:
+		m.path = false
+		m.add("path %s is never routed", quote(r.URL.Path))
+	case !e.matchesPath(path):
+		m.path = false
+		m.shared = e.sharedSegments(path)
+		m.add("path %s: want %s%s", shorten(r.URL.EscapedPath()), e.describePath(), e.hint(path))
+	default:
+		m.shared = len(e.segments)
+	}
+	m.compareRest(r)
+	return m
+}
+
+func (m *miss) compareRest(r *http.Request) {
+	switch {
+	case r.Method == http.MethodConnect:
+		m.add("method CONNECT is never routed")
+	case m.matchesMethod(r.Method):
+	case len(m.methods) == 0:
+		m.add("method %s must be named by the rule", r.Method)
+	default:
+		m.add("method %s, want %s", shorten(r.Method), anyOf(m.methods))
+	}
+	for _, p := range m.headers {
+		name := strings.ToLower(p.name)
+		values := r.Header[p.name]
+		switch {
+		case p.inHeader(r.Header):
+		case len(values) > 0:
+			m.add("header %s is %s, want %s", name, quote(strings.Join(values, ", ")), strconv.Quote(p.value))
+		default:
+			m.add("no header %s%s", name, wanted(p.value))
+		}
+	}
+	query := r.URL.Query()
+	for _, p := range m.query {
+		switch {
+		case !query.Has(p.name):
+			m.add("no query parameter %s%s", p.name, wanted(p.value))
+		case p.value != "" && query.Get(p.name) != p.value:
+			m.add("query parameter %s is %s, want %s", p.name, quote(query.Get(p.name)), strconv.Quote(p.value))
+		}
+	}
+}
+
+func (m *miss) add(format string, args ...any) { m.why = append(m.why, fmt.Sprintf(format, args...)) }
+
+func wanted(value string) string {
+	if value == "" {
+		return ""
+	}
+	return ", want " + strconv.Quote(value)
+}
+
+func orNone(name string) string {
+	if name == "" {
+		return "is missing"
+	}
+	return shorten(name)
+}
+
+func anyOf(names []string) string {
+	last := len(names) - 1
+	if last == 0 {
+		return names[0]
+	}
+	return strings.Join(names[:last], ", ") + " or " + names[last]
+}
+
+// shorten keeps an 8 KiB path from filling the screen.
+func shorten(s string) string {
+	const enough = 80
+	if len(s) <= enough {
+		return s
+	}
+	return s[:enough] + "..."
+}
+
+func quote(s string) string { return strconv.Quote(shorten(s)) }
+
+func (c *rule) describePath() string {
+	switch c.kind {
+	case prefix:
+		return "prefix " + c.shown
+	case expression:
+		return "path_regex " + c.shown
+	default:
+		return "path " + c.shown
+	}
+}
+
+// sharedSegments counts the leading segments that the rule and path have in common.
+func (c *rule) sharedSegments(path string) int {
+	shared := 0
+	for segment := range strings.SplitSeq(path[1:], "/") {
+		if shared == len(c.segments) || segment == "" || !fits(c.segments[shared], segment) {
+			break
+		}
+		shared++
+	}
+	return shared
+}
+
+// hint names the usual ways to miss a path by a little.
+func (c *rule) hint(path string) string {
+	if c.kind == expression || path == "/" {
+		return ""
+	}
+	shared, got := c.sharedSegments(path), strings.Count(path, "/")
+	switch {
+	case c.matchesPath(strings.TrimSuffix(path, "/")), c.matchesPath(path + "/"):
+		return ", the slash at the end differs"
+	case c.re != nil && shared == len(c.segments) && shared == got:
+		return ", a parameter's pattern does not match"
+	case shared == len(c.segments) && shared > 0:
+		rest := "/" + strings.Join(strings.Split(path[1:], "/")[shared:], "/")
+		return ", which leaves " + shorten(strings.ReplaceAll(rest, encodedSlash, "%2F")) + " over"
+	case strings.EqualFold(path, c.path):
+		return ", upper and lower case differ"
+	case c.kind == prefix && strings.HasPrefix(path, c.path):
+		return ", a prefix ends at a slash"
+	default:
+		return ""
+	}
+}
