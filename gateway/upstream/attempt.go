@@ -1,0 +1,185 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/pithead/pithead/gateway"
+)
+
+// retryAfter is what a client is told when no endpoint is well: about as long
+// as health checks need to notice a recovery.
+const retryAfter = 5 * time.Second
+
+// attempt is one request on its way to one endpoint, until the last byte of the
+// answer. It holds by value what the attempt needs, to be one allocation.
+type attempt struct {
+	c      *Cluster
+	x      *gateway.Exchange
+	ep     *gateway.Endpoint
+	in     context.Context // of the request as it came; ends when the client leaves
+	ctx    context.Context // of the attempt
+	cancel context.CancelCauseFunc
+
+	url    url.URL
+	send   requestBody
+	answer answerBody
+	watch  watchdog
+	tunnel io.ReadWriteCloser // the connection after an upgrade, which no context ends
+}
+
+// RoundTrip sends the request to an endpoint of the exchange's subset. Errors
+// are a *gateway.Error, those of reading the answer's body too.
+func (c *Cluster) RoundTrip(req *http.Request) (*http.Response, error) {
+	x := gateway.ExchangeOf(req)
+	ep, err := c.pick(x)
+	if err == nil && c.opts.Protocol == "h2c" && req.Header.Get("Upgrade") != "" {
+		// RFC 9113 §8.2.2: HTTP/2 has no Upgrade.
+		err = &gateway.Error{Status: http.StatusNotImplemented, Reason: "upgrade_unsupported", Msg: "this service cannot switch protocols", Cause: gateway.CauseClient}
+	}
+	if err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	a, out := c.begin(x, ep, req)
+	resp, err := c.transport.RoundTrip(out)
+	if err == nil {
+		if err = a.take(req, resp); err == nil {
+			return resp, nil
+		}
+		_ = resp.Body.Close() // nobody is to read it
+	}
+	e := a.blame(err, phaseHead)
+	a.end(e)
+	return nil, e
+}
+
+func closeBody(req *http.Request) {
+	if req.Body != nil {
+		_ = req.Body.Close() // it is the client's; the server notices what is wrong with it
+	}
+}
+
+func (c *Cluster) pick(x *gateway.Exchange) (*gateway.Endpoint, error) {
+	g, ok := c.set.Load().group(x.Subset)
+	if !ok {
+		return nil, &gateway.Error{
+			Status: http.StatusInternalServerError, Reason: "unknown_subset", Msg: "internal error",
+			Err: errors.New("upstream " + c.opts.Name + " has no subset " + x.Subset),
+		}
+	}
+	if ep := g.picker.Pick(x); ep != nil {
+		return ep, nil
+	}
+	return nil, &gateway.Error{
+		Status: http.StatusServiceUnavailable, Reason: "no_healthy_endpoint", Msg: "no endpoint of this service is available",
+		Cause: gateway.CauseGateway, RetryAfter: retryAfter,
+	}
+}
+
+// begin books the attempt and makes the request that goes out: a copy, since a
+// RoundTripper must leave the one it is given alone.
+func (c *Cluster) begin(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Request) (*attempt, *http.Request) {
+	now := time.Now()
+	x.Endpoint = ep
+	x.Attempts++
+	if x.UpstreamStart.IsZero() {
+		x.UpstreamStart = now
+	}
+	ep.Stats.Active.Add(1)
+	ep.Stats.Requests.Add(1)
+
+	a := &attempt{c: c, x: x, ep: ep, in: req.Context(), url: *req.URL}
+	a.ctx, a.cancel = context.WithCancelCause(a.in)
+	a.watch.expired = a.expired
+	out := req.WithContext(a.ctx)
+	out.URL = &a.url
+	a.url.Host = ep.Addr
+	a.url.Scheme = "http"
+	if c.opts.Protocol == "https" {
+		a.url.Scheme = "https"
+	}
+	if c.opts.Host != "" {
+		out.Host = c.opts.Host
+	}
+	if req.Body != nil && req.Body != http.NoBody {
+		a.send = requestBody{a: a, inner: req.Body}
+		out.Body = &a.send
+	}
+	limit, stream := c.opts.Timeouts.Response, gateway.IsStream(req)
+	if stream {
+		limit = c.opts.Timeouts.StreamIdle
+	}
+	a.watch.arm(now, limit, stream)
+	return a, out
+}
+
+// take judges and books the head of the answer, and wraps its body if there is one.
+func (a *attempt) take(req *http.Request, resp *http.Response) error {
+	if err := refuse(req, resp); err != nil {
+		return err
+	}
+	limit, stream := a.c.opts.Timeouts.BodyIdle, isStream(req, resp)
+	if stream {
+		limit = a.c.opts.Timeouts.StreamIdle
+	}
+	inner := resp.Body
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		a.tunnel, _ = inner.(io.ReadWriteCloser)
+	}
+	if !a.watch.head(limit, stream) {
+		return context.Cause(a.ctx)
+	}
+	a.x.UpstreamHeaders = time.Now()
+	switch {
+	case a.tunnel != nil:
+		// The head was the last of HTTP. What closes the tunnel may do so after the
+		// exchange has ended, and must not write to it.
+		a.x.UpstreamEnd = a.x.UpstreamHeaders
+		a.answer = answerBody{a: a, inner: inner}
+		resp.Body = &tunnelBody{answerBody: &a.answer, conn: a.tunnel}
+	case inner == http.NoBody:
+		a.end(nil)
+	default:
+		a.answer = answerBody{a: a, inner: inner}
+		resp.Body = &a.answer
+	}
+	return nil
+}
+
+func isStream(req *http.Request, resp *http.Response) bool {
+	return resp.StatusCode == http.StatusSwitchingProtocols || gateway.IsGRPC(req) ||
+		strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream")
+}
+
+// end books the end of the attempt, once. The watch's lock makes what it writes
+// visible to whoever closes the body later, as the goroutine that serves the
+// request always does.
+func (a *attempt) end(e *gateway.Error) {
+	a.watch.stop(func() {
+		if a.tunnel == nil {
+			a.x.UpstreamEnd = time.Now()
+		}
+		a.ep.Stats.Active.Add(-1)
+		if e != nil && (e.Cause == gateway.CauseUpstream || e.Cause == gateway.CauseNetwork) {
+			a.ep.Stats.Failures.Add(1)
+		}
+	})
+	a.cancel(nil)
+	if a.c.closed.Load() {
+		a.c.transport.CloseIdleConnections() // this attempt may just have left one
+	}
+}
+
+// expired is the watchdog's verdict.
+func (a *attempt) expired(p phase, stream bool) {
+	a.cancel(timeoutError(p, stream))
+	if p == phaseBody && a.tunnel != nil {
+		_ = a.tunnel.Close() // the reader sees it
+	}
+}

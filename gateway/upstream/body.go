@@ -1,0 +1,94 @@
+package upstream
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"sync/atomic"
+)
+
+// requestBody tells the watchdog whose turn it is, and remembers whether the
+// client failed to deliver.
+type requestBody struct {
+	a      *attempt
+	inner  io.ReadCloser
+	closed atomic.Bool
+	failed atomic.Bool
+}
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	b.a.watch.clientAsked()
+	n, err := b.inner.Read(p)
+	b.a.watch.clientGave()
+	// After Close a read fails because the transport has given up, not the client.
+	if err != nil && err != io.EOF && !b.closed.Load() {
+		b.failed.Store(true)
+	}
+	return n, err
+}
+
+func (b *requestBody) Close() error {
+	b.closed.Store(true)
+	return b.inner.Close()
+}
+
+// answerBody ends the attempt with the last byte of the answer, or when the
+// reader has had enough.
+type answerBody struct {
+	a     *attempt
+	inner io.ReadCloser
+}
+
+func (b *answerBody) Read(p []byte) (int, error) {
+	b.a.watch.answerAsked()
+	n, err := b.inner.Read(p)
+	b.a.watch.answerMoved()
+	if err == nil {
+		return n, nil
+	}
+	if err == io.EOF {
+		b.a.end(nil)
+		return n, io.EOF
+	}
+	e := b.a.blame(err, phaseBody)
+	b.a.end(e)
+	return n, e
+}
+
+func (b *answerBody) Close() error {
+	err := b.inner.Close()
+	b.a.end(nil)
+	return err
+}
+
+// tunnelBody is an upgraded connection. The end of one direction does not end
+// it, only Close and failures do.
+type tunnelBody struct {
+	*answerBody
+	conn io.ReadWriteCloser
+}
+
+func (b *tunnelBody) Read(p []byte) (int, error) {
+	n, err := b.conn.Read(p)
+	b.a.watch.answerMoved()
+	if err == nil || err == io.EOF {
+		return n, err
+	}
+	e := b.a.blame(err, phaseBody)
+	b.a.end(e)
+	return n, e
+}
+
+func (b *tunnelBody) Write(p []byte) (int, error) {
+	n, err := b.conn.Write(p)
+	b.a.watch.answerMoved()
+	return n, err
+}
+
+// CloseWrite passes on that one side has nothing more to say.
+func (b *tunnelBody) CloseWrite() error {
+	if half, ok := b.conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return fmt.Errorf("close write: %w", http.ErrNotSupported)
+}

@@ -1,0 +1,305 @@
+package upstream
+
+import (
+	"cmp"
+	"crypto/tls"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pithead/pithead/gateway"
+)
+
+// Options say what an upstream is like.
+type Options struct {
+	Name   string
+	Feed   *Feed          // tells the endpoints; the cluster starts it, whoever made it closes it
+	Stats  *StatsStore    // nil: stats of its own
+	Policy gateway.Policy // chooses among healthy endpoints
+
+	Subsets  map[string]Selector
+	Protocol string         // "http" (default), "https" or "h2c"
+	TLS      *tls.Config    // for https; nil trusts the system's authorities
+	Host     string         // sent as Host; "" sends what the request has
+	Timeouts Timeouts       // zero values mean the defaults
+	MaxIdle  int            // idle connections kept to one endpoint; default 64
+	Health   *HealthOptions // nil: every endpoint is taken to be well
+	Log      *slog.Logger
+
+	dial dialFunc // for tests
+}
+
+// Selector says which endpoints belong to a subset. All of it must hold.
+type Selector struct {
+	Tag  string            // that the endpoint must have; "" asks for none
+	Meta map[string]string // that the endpoint must have
+}
+
+func (s Selector) matches(t gateway.Target) bool {
+	if s.Tag != "" && !slices.Contains(t.Tags, s.Tag) {
+		return false
+	}
+	for key, want := range s.Meta {
+		if got, ok := t.Meta[key]; !ok || got != want {
+			return false
+		}
+	}
+	return true
+}
+
+// EndpointStatus is what there is to know of one endpoint at the moment.
+type EndpointStatus struct {
+	Addr     string
+	Weight   int
+	Zone     string
+	Tags     []string
+	Meta     map[string]string
+	Subsets  []string // that it belongs to, sorted
+	Healthy  bool     // would take a request now
+	Active   int64    // requests on their way
+	Requests uint64   // attempts begun
+	Failures uint64   // attempts that failed by the endpoint's or the network's fault
+}
+
+// Cluster is one upstream. It implements gateway.Cluster.
+type Cluster struct {
+	opts      Options
+	transport *http.Transport
+	checks    *checks // nil without health checks
+	set       atomic.Pointer[set]
+	filled    chan struct{}
+	closed    atomic.Bool
+	stale     atomic.Bool // the set does not show what checks have found
+
+	mu          sync.Mutex // for everything that changes the set
+	endpoints   []*gateway.Endpoint
+	unsubscribe func()
+	started     bool
+}
+
+var _ gateway.Cluster = (*Cluster)(nil)
+
+// set is what requests see of the endpoints. It is immutable.
+type set struct {
+	members []member
+	all     group
+	subsets map[string]group
+}
+
+type member struct {
+	ep      *gateway.Endpoint
+	healthy bool
+}
+
+// group is a subset, ready to pick from.
+type group struct {
+	picker  gateway.Picker
+	healthy int
+}
+
+// New makes a cluster without any side effect; Start starts it.
+func New(o Options) *Cluster {
+	if o.Stats == nil {
+		o.Stats = NewStatsStore()
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	o.Log = o.Log.With("upstream", o.Name)
+	o.Timeouts = o.Timeouts.withDefaults()
+	o.MaxIdle = cmp.Or(o.MaxIdle, 64)
+	c := &Cluster{opts: o, filled: make(chan struct{})}
+	c.transport = newTransport(&c.opts)
+	if o.Health != nil {
+		c.checks = newChecks(c, *o.Health)
+	}
+	c.rebuild()
+	return c
+}
+
+// Start starts the feed, and with its first set the health checks. Only the
+// first call counts.
+func (c *Cluster) Start() {
+	c.mu.Lock()
+	first := !c.started && !c.closed.Load()
+	c.started = true
+	c.mu.Unlock()
+	if !first {
+		return
+	}
+	c.opts.Feed.Start()
+	unsubscribe := c.opts.Feed.Subscribe(c.update)
+	c.mu.Lock()
+	c.unsubscribe = unsubscribe
+	late := c.closed.Load()
+	c.mu.Unlock()
+	if late {
+		unsubscribe()
+	}
+}
+
+// Close ends health checks and forgets idle connections. The last set stays:
+// requests that began before, and those still to come from exchanges that hold
+// this cluster, are carried out.
+func (c *Cluster) Close() error {
+	c.mu.Lock()
+	if c.closed.Swap(true) {
+		c.mu.Unlock()
+		return nil
+	}
+	unsubscribe := c.unsubscribe
+	endpoints := c.endpoints
+	c.endpoints = nil
+	c.mu.Unlock()
+	if unsubscribe != nil {
+		unsubscribe()
+	}
+	if c.checks != nil {
+		c.checks.close()
+	}
+	for _, ep := range endpoints {
+		c.opts.Stats.Release(ep.Addr)
+	}
+	c.transport.CloseIdleConnections()
+	return nil
+}
+
+// Name is the name of the upstream.
+func (c *Cluster) Name() string { return c.opts.Name }
+
+// HTTP2 says whether requests may go out over HTTP/2.
+func (c *Cluster) HTTP2() bool { return c.opts.Protocol == "h2c" || c.opts.Protocol == "https" }
+
+// Filled is closed when the first set that discovery has confirmed is in use,
+// even if it is empty: then an answer from here on is the truth.
+func (c *Cluster) Filled() <-chan struct{} { return c.filled }
+
+// Confirmed is when discovery last confirmed the set; zero before the first time.
+func (c *Cluster) Confirmed() time.Time { return c.opts.Feed.Confirmed() }
+
+// HasSubset implements gateway.Cluster.
+func (c *Cluster) HasSubset(name string) bool {
+	_, ok := c.opts.Subsets[name]
+	return ok
+}
+
+// Healthy implements gateway.Cluster.
+func (c *Cluster) Healthy(subset string) int {
+	g, _ := c.set.Load().group(subset)
+	return g.healthy
+}
+
+// Endpoints is the state of all endpoints, sorted by address.
+func (c *Cluster) Endpoints() []EndpointStatus {
+	s := c.set.Load()
+	all := make([]EndpointStatus, len(s.members))
+	for i, m := range s.members {
+		all[i] = EndpointStatus{
+			Addr: m.ep.Addr, Weight: m.ep.Weight, Zone: m.ep.Zone, Tags: m.ep.Tags, Meta: m.ep.Meta,
+			Subsets: c.subsetsOf(m.ep.Target), Healthy: m.healthy,
+			Active: m.ep.Stats.Active.Load(), Requests: m.ep.Stats.Requests.Load(), Failures: m.ep.Stats.Failures.Load(),
+		}
+	}
+	return all
+}
+
+func (c *Cluster) subsetsOf(t gateway.Target) []string {
+	var names []string
+	for name, sel := range c.opts.Subsets {
+		if sel.matches(t) {
+			names = append(names, name)
+		}
+	}
+	slices.SortFunc(names, strings.Compare)
+	return names
+}
+
+// update takes over a set from the feed.
+func (c *Cluster) update(targets []gateway.Target) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed.Load() {
+		return
+	}
+	gone := make(map[string]*gateway.Endpoint, len(c.endpoints))
+	for _, ep := range c.endpoints {
+		gone[ep.Addr] = ep
+	}
+	added := 0
+	endpoints := make([]*gateway.Endpoint, len(targets))
+	for i, t := range targets {
+		ep, known := gone[t.Addr]
+		switch {
+		case !known:
+			added++
+			ep = &gateway.Endpoint{Target: t, Stats: c.opts.Stats.Acquire(t.Addr)}
+		case !sameTarget(ep.Target, t):
+			ep = &gateway.Endpoint{Target: t, Stats: ep.Stats}
+		}
+		delete(gone, t.Addr)
+		endpoints[i] = ep
+	}
+	for addr := range gone {
+		c.opts.Stats.Release(addr)
+	}
+	c.endpoints = endpoints
+	if c.checks != nil {
+		c.checks.follow(endpoints)
+	}
+	c.rebuild()
+	c.opts.Log.Info("endpoints changed", "endpoints", len(endpoints), "added", added, "removed", len(gone))
+	select {
+	case <-c.filled:
+	default:
+		close(c.filled)
+	}
+}
+
+// flipped is told by checks that an endpoint turned well or unwell. When many
+// do so at once, they wait here and one rebuild serves them all.
+func (c *Cluster) flipped() {
+	c.stale.Store(true)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stale.Load() && !c.closed.Load() {
+		c.rebuild()
+	}
+}
+
+// rebuild swaps in a new set. The caller holds c.mu or is alone.
+func (c *Cluster) rebuild() {
+	c.stale.Store(false) // first, so that a flip from here on asks for another one
+	s := &set{members: make([]member, len(c.endpoints)), subsets: make(map[string]group, len(c.opts.Subsets))}
+	healthy := make([]*gateway.Endpoint, 0, len(c.endpoints))
+	for i, ep := range c.endpoints {
+		// Without checks nobody would ever clear what those of an earlier
+		// configuration have found.
+		s.members[i] = member{ep, c.checks == nil || !ep.Stats.Unhealthy.Load()}
+		if s.members[i].healthy {
+			healthy = append(healthy, ep)
+		}
+	}
+	s.all = group{c.opts.Policy(healthy), len(healthy)}
+	for name, sel := range c.opts.Subsets {
+		var chosen []*gateway.Endpoint
+		for _, ep := range healthy {
+			if sel.matches(ep.Target) {
+				chosen = append(chosen, ep)
+			}
+		}
+		s.subsets[name] = group{c.opts.Policy(chosen), len(chosen)}
+	}
+	c.set.Store(s)
+}
+
+func (s *set) group(subset string) (g group, ok bool) {
+	if subset == "" {
+		return s.all, true
+	}
+	g, ok = s.subsets[subset]
+	return g, ok
+}

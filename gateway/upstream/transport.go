@@ -1,0 +1,113 @@
+package upstream
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"time"
+)
+
+// maxResponseHeader bounds the head of an answer in bytes, maxResponseFields in
+// header lines: what is larger is an attack on the gateway's memory or on the
+// client, not an answer.
+const (
+	maxResponseHeader = 256 << 10
+	maxResponseFields = 100
+)
+
+// Timeouts bound how long an endpoint may take. Zero means the default.
+type Timeouts struct {
+	// Connect is for a new connection, name resolution included. Default: 2s.
+	Connect time.Duration
+	// TLSHandshake is for the handshake of a new connection. Default: 5s.
+	TLSHandshake time.Duration
+	// Response is the longest wait for the head of the answer in which the
+	// endpoint neither answers nor takes more of the request's body; time in which
+	// the client is to send more does not count. Default: 30s.
+	Response time.Duration
+	// BodyIdle is the longest wait for the next bytes of an answer. Default: 60s.
+	BodyIdle time.Duration
+	// StreamIdle stands in for Response and BodyIdle where silence is normal:
+	// gRPC, server-sent events and upgraded connections. Bytes of both directions
+	// count. Default: 1h.
+	StreamIdle time.Duration
+	// Idle is how long an unused connection is kept. Default: 4s, because many
+	// servers close theirs after 5 and a request that crosses the close is lost.
+	Idle time.Duration
+}
+
+func (t Timeouts) withDefaults() Timeouts {
+	return Timeouts{
+		Connect:      cmp.Or(t.Connect, 2*time.Second),
+		TLSHandshake: cmp.Or(t.TLSHandshake, 5*time.Second),
+		Response:     cmp.Or(t.Response, 30*time.Second),
+		BodyIdle:     cmp.Or(t.BodyIdle, 60*time.Second),
+		StreamIdle:   cmp.Or(t.StreamIdle, time.Hour),
+		Idle:         cmp.Or(t.Idle, 4*time.Second),
+	}
+}
+
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// dialError marks what failed before there was a connection, that is before
+// any byte of the request left.
+type dialError struct{ err error }
+
+func (e *dialError) Error() string { return e.err.Error() }
+func (e *dialError) Unwrap() error { return e.err }
+
+// newTransport makes the transport of one cluster. It follows no redirect, uses
+// no proxy of the environment (CVE-2025-22870), and leaves content coding to
+// client and endpoint: a transport that asks for gzip by itself unpacks it by
+// itself, up to a thousandfold.
+func newTransport(o *Options) *http.Transport {
+	dial := o.dial
+	if dial == nil {
+		dial = (&net.Dialer{KeepAlive: 15 * time.Second}).DialContext
+	}
+	t := &http.Transport{
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, o.Timeouts.Connect)
+			defer cancel()
+			conn, err := dial(ctx, network, addr)
+			if err != nil {
+				return nil, &dialError{err}
+			}
+			return conn, nil
+		},
+		DisableCompression:     true,
+		TLSHandshakeTimeout:    o.Timeouts.TLSHandshake,
+		IdleConnTimeout:        o.Timeouts.Idle,
+		MaxIdleConnsPerHost:    o.MaxIdle,
+		MaxResponseHeaderBytes: maxResponseHeader,
+		ExpectContinueTimeout:  time.Second,
+		Protocols:              new(http.Protocols),
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout:  30 * time.Second,
+			PingTimeout:      15 * time.Second,
+			WriteByteTimeout: 30 * time.Second,
+		},
+	}
+	switch o.Protocol {
+	case "h2c":
+		t.Protocols.SetUnencryptedHTTP2(true)
+	case "https":
+		t.Protocols.SetHTTP1(true)
+		t.Protocols.SetHTTP2(true)
+		t.TLSClientConfig = tlsConfig(o.TLS)
+	default:
+		t.Protocols.SetHTTP1(true)
+	}
+	return t
+}
+
+func tlsConfig(c *tls.Config) *tls.Config {
+	if c == nil {
+		c = new(tls.Config)
+	}
+	c = c.Clone()
+	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
+	return c
+}
