@@ -72,6 +72,20 @@ func (e *RuleError) Error() string { return fmt.Sprintf("rule %d: %s: %v", e.Rul
 
 func (e *RuleError) Unwrap() error { return e.Err }
 
+// RuleErrors are all mistakes of a set of rules.
+type RuleErrors []*RuleError
+
+func (e RuleErrors) Error() string { return errors.Join(e.Unwrap()...).Error() }
+
+// Unwrap lets errors.Is and errors.As look into each of them.
+func (e RuleErrors) Unwrap() []error {
+	all := make([]error, len(e))
+	for i, one := range e {
+		all[i] = one
+	}
+	return all
+}
+
 // Table matches requests. It never changes and may be used by any number of
 // goroutines.
 type Table struct {
@@ -90,10 +104,10 @@ type entry struct {
 	rank int // smaller is nearer
 }
 
-// New compiles rules. Its error joins a *RuleError for every mistake.
+// New compiles rules. Its error is a RuleErrors with every mistake in them.
 func New(rules []Rule) (*Table, error) {
 	t := &Table{names: make(map[string]*site), suffixes: make(map[string]*site), any: newSite()}
-	var errs []error
+	var errs RuleErrors
 	for i, in := range rules {
 		c := compiler{rule: &rule{index: i, name: in.Name}}
 		c.compile(in)
@@ -103,8 +117,8 @@ func New(rules []Rule) (*Table, error) {
 			t.entries = append(t.entries, &entry{rule: c.rule, host: h})
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
+	if len(errs) > 0 {
+		return nil, errs
 	}
 	slices.SortStableFunc(t.entries, precedence)
 	for rank, e := range t.entries {

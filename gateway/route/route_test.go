@@ -439,7 +439,8 @@ func TestMistakes(t *testing.T) {
 	f(Rule{Headers: map[string]string{"X-A": "1", "x-a": "2"}}, "headers.x-a", "twice")
 
 	_, err := New([]Rule{{Path: "a", Prefix: "b"}, {Hosts: []string{"*"}}})
-	if n := strings.Count(err.Error(), "\n") + 1; n != 3 {
+	all, ok := errors.AsType[RuleErrors](err)
+	if n := strings.Count(err.Error(), "\n") + 1; n != 3 || !ok || len(all) != 3 {
 		t.Errorf("%d mistakes of 3 are told: %v", n, err)
 	}
 }

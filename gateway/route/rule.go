@@ -39,7 +39,7 @@ type pair struct {
 // compiler turns one Rule into a rule and collects its mistakes.
 type compiler struct {
 	*rule
-	errs []error
+	errs RuleErrors
 }
 
 func (c *compiler) fail(field string, err error) {
