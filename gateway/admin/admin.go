@@ -1,0 +1,122 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/pithead/pithead/gateway"
+)
+
+// Options are what the admin API shows and does. All functions are required
+// and are called from several goroutines.
+type Options struct {
+	Address string         // where it listens: host:port, or "unix:" and a path
+	Token   gateway.Secret // demanded for changes; required unless Address is loopback or a Unix socket
+	Hosts   []string       // further values of Host, with or without a port
+
+	Metrics   http.Handler
+	Ready     func() (ok bool, why []string)
+	Reload    func(ctx context.Context) (ReloadResult, error)
+	Config    func() []byte // YAML without secrets
+	Status    func() Status
+	Routes    func() []RouteInfo
+	Endpoints func() []UpstreamInfo
+
+	// Explain gets the request as a server would see it, but for its URL, which
+	// is absolute: the scheme says whether the client used TLS.
+	Explain func(r *http.Request) Explanation
+}
+
+func (o *Options) complete() bool {
+	return o.Metrics != nil && o.Ready != nil && o.Reload != nil && o.Config != nil && o.Status != nil &&
+		o.Routes != nil && o.Endpoints != nil && o.Explain != nil
+}
+
+// endpoint is one entry of the table of routes.
+type endpoint struct {
+	get, post http.HandlerFunc
+	writes    bool // POST changes something
+	unlimited bool // not counted by the rate limit
+}
+
+type api struct {
+	guard  *guard
+	routes map[string]endpoint
+}
+
+// New makes the handler of the admin listener. Which addresses need a token is
+// decided here once more, so that no way of wiring can leave one open.
+func New(o Options) (http.Handler, error) {
+	if !o.complete() {
+		return nil, errors.New("admin: an option is missing")
+	}
+	g, err := newGuard(o.Address, o.Token, o.Hosts)
+	if err != nil {
+		return nil, fmt.Errorf("admin: %w", err)
+	}
+	h := &handlers{o}
+	return &api{guard: g, routes: map[string]endpoint{
+		"/metrics":     {get: o.Metrics.ServeHTTP, unlimited: true},
+		"/healthz":     {get: h.alive, unlimited: true},
+		"/readyz":      {get: h.ready, unlimited: true},
+		"/-/config":    {get: h.config},
+		"/-/status":    {get: h.status},
+		"/-/routes":    {get: h.routes},
+		"/-/endpoints": {get: h.endpoints},
+		"/-/explain":   {get: h.explainQuery, post: h.explainBody},
+		"/-/reload":    {post: h.reload, writes: true},
+	}}, nil
+}
+
+// ServeHTTP implements http.Handler. The path must be one of the table as it
+// was sent: http.ServeMux would clean it first and answer with redirects, and
+// rules about paths that somebody wrote in front of it would not hold
+// (CVE-2026-45692).
+func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	e, ok := a.routes[r.URL.EscapedPath()]
+	if err := a.guard.admit(r, e); err != nil {
+		gateway.Fail(w, r, err)
+		return
+	}
+	if !ok {
+		gateway.Fail(w, r, &gateway.Error{
+			Status: http.StatusNotFound, Reason: "not_found", Msg: "the admin API has no such path", Cause: gateway.CauseClient,
+		})
+		return
+	}
+	if serve := e.method(r.Method); serve != nil {
+		serve(w, r)
+		return
+	}
+	gateway.Fail(w, r, &gateway.Error{
+		Status: http.StatusMethodNotAllowed, Reason: "method_not_allowed", Msg: "the path does not take this method",
+		Cause: gateway.CauseClient, Allow: e.allow(),
+	})
+}
+
+func (e *endpoint) method(name string) http.HandlerFunc {
+	switch name {
+	case http.MethodGet, http.MethodHead:
+		return e.get
+	case http.MethodPost:
+		return e.post
+	default:
+		return nil
+	}
+}
+
+func (e *endpoint) allow() string {
+	var methods []string
+	if e.get != nil {
+		methods = append(methods, http.MethodGet, http.MethodHead)
+	}
+	if e.post != nil {
+		methods = append(methods, http.MethodPost)
+	}
+	return strings.Join(methods, ", ")
+}

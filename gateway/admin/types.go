@@ -1,0 +1,101 @@
+package admin
+
+import "time"
+
+// ReloadResult is what a reload that succeeded has done.
+type ReloadResult struct {
+	Generation uint64   `json:"generation"`         // the one in use now
+	Changed    bool     `json:"changed"`            // false when the files say what they said before
+	Warnings   []string `json:"warnings,omitempty"` // such as an upstream that has no endpoints yet
+}
+
+// Status says which binary runs with which configuration.
+type Status struct {
+	Version    string     `json:"version"`
+	Commit     string     `json:"commit,omitempty"`
+	GoVersion  string     `json:"go_version"`
+	Started    time.Time  `json:"started"`
+	Generation uint64     `json:"generation"`
+	LoadedAt   time.Time  `json:"loaded_at"` // of the generation in use
+	Files      []string   `json:"files"`
+	LastReload LastReload `json:"last_reload"`
+}
+
+// LastReload is the last attempt to load the configuration.
+type LastReload struct {
+	At      time.Time `json:"at"`
+	Trigger string    `json:"trigger"`         // "start", "file", "signal", "admin"
+	Error   string    `json:"error,omitempty"` // why it was refused, with file:line:column
+}
+
+// RouteInfo is a route in use.
+type RouteInfo struct {
+	Name     string   `json:"name"`
+	Match    string   `json:"match"`         // what it matches, for people
+	Use      []string `json:"use,omitempty"` // the chain of middlewares, top to bottom
+	Upstream string   `json:"upstream"`
+	Position string   `json:"position,omitempty"` // file:line:column
+}
+
+// UpstreamInfo is an upstream in use.
+type UpstreamInfo struct {
+	Name      string         `json:"name"`
+	Confirmed time.Time      `json:"confirmed,omitzero"` // when discovery last confirmed the endpoints
+	Endpoints []EndpointInfo `json:"endpoints"`
+}
+
+// EndpointInfo is an endpoint in use.
+type EndpointInfo struct {
+	Addr     string            `json:"addr"`
+	Healthy  bool              `json:"healthy"`
+	Weight   int               `json:"weight"`
+	Zone     string            `json:"zone,omitempty"`
+	Tags     []string          `json:"tags,omitempty"`
+	Meta     map[string]string `json:"meta,omitempty"`
+	Arms     []string          `json:"arms,omitempty"` // the arms that it belongs to
+	Active   int64             `json:"active"`         // requests on their way
+	Requests uint64            `json:"requests"`       // attempts begun
+	Failures uint64            `json:"failures"`       // attempts that failed
+}
+
+// ExplainRequest describes a request to be explained.
+type ExplainRequest struct {
+	Method  string              `json:"method"` // default: GET
+	URL     string              `json:"url"`    // absolute
+	Headers map[string][]string `json:"headers,omitempty"`
+}
+
+// Explanation is what the gateway would do with a request. It stops where the
+// request would be answered.
+type Explanation struct {
+	Request  string     `json:"request"`           // method and canonical URL
+	Refused  *Refusal   `json:"refused,omitempty"` // set if it goes nowhere
+	Route    string     `json:"route,omitempty"`
+	Match    string     `json:"match,omitempty"`    // of the route
+	Position string     `json:"position,omitempty"` // of the route: file:line:column
+	Nearer   []NearMiss `json:"nearer,omitempty"`   // routes that come before it and did not match
+	Steps    []Step     `json:"steps,omitempty"`    // the chain in order
+	Upstream string     `json:"upstream,omitempty"`
+	Arm      string     `json:"arm,omitempty"`
+	ArmBy    string     `json:"arm_by,omitempty"`   // what decided the arm
+	Endpoint string     `json:"endpoint,omitempty"` // one that it could go to now
+}
+
+// Refusal is the error answer that a request would get.
+type Refusal struct {
+	Status int    `json:"status"`
+	Reason string `json:"reason"`
+	Detail string `json:"detail"`
+}
+
+// NearMiss is a route that did not match, and why.
+type NearMiss struct {
+	Route string `json:"route"`
+	Why   string `json:"why"`
+}
+
+// Step is one middleware of a chain and what it would do.
+type Step struct {
+	Name string `json:"name"`
+	Does string `json:"does"`
+}
