@@ -1,0 +1,171 @@
+package canon
+
+import (
+	"net/http"
+	"strings"
+	"unicode/utf8"
+)
+
+// What the bytes of a header name say about the name.
+const (
+	nameBad uint8 = 1 << iota // not in a token (RFC 9110, 5.6.2)
+	nameOdd                   // in a token, but neither letter, digit nor dash
+	nameLower
+	nameUpper
+
+	followLower = nameLower << 4 // a lower-case letter after this byte is not canonical
+	followUpper = nameUpper << 4 // an upper-case letter after this byte is not canonical
+)
+
+var nameBytes = func() (t [256]uint8) {
+	for c := range 256 {
+		t[c] = nameBad | followUpper
+	}
+	for _, c := range []byte("!#$%&'*+.^_`|~") {
+		t[c] = nameOdd | followUpper
+	}
+	for c := range 10 {
+		t['0'+c] = followUpper
+	}
+	for c := range 26 {
+		t['a'+c] = nameLower | followUpper
+		t['A'+c] = nameUpper | followUpper
+	}
+	t['-'] = followLower
+	return t
+}()
+
+// canonicalName says whether name has only letters, digits and dashes and is
+// spelled as http.CanonicalHeaderKey would.
+func canonicalName(name string) bool {
+	wrong, follow := uint8(0), uint8(nameLower)
+	for i := range len(name) {
+		b := nameBytes[name[i]]
+		wrong |= b & (nameBad | nameOdd | follow)
+		follow = b >> 4
+	}
+	return wrong == 0 && name != ""
+}
+
+// trait is what the gateway knows and does about a header.
+type trait uint16
+
+const (
+	known    trait = 1 << iota // somebody decides on it: an alias of it is refused
+	strip                      // never passes from outside
+	believed                   // passes from a trusted peer
+	single                     // two lines of it are refused
+	framing                    // naming it in Connection does nothing
+	hop                        // naming it in Connection is normal
+	never                      // net/http takes it out of the map, and so must any other engine
+	kept                       // an odd name that the operator lets pass
+
+	// Headers with rules of their own.
+	connection
+	cookie
+	expect
+	hostLine
+	requestID
+	te
+	upgrade
+)
+
+// special are the traits that need a second look.
+const special = never | connection | cookie | expect | hostLine | requestID | te | upgrade
+
+var wellKnown = map[trait][]string{
+	// Who the client is and what it asked for is the gateway's to say: of the
+	// forwarding family only three are believed, and only from trusted peers, since
+	// the others could contradict them (CVE-2026-54764). Proxy becomes the
+	// proxy of CGI programs (CVE-2016-5386).
+	known | strip: {
+		"Forwarded", "Proxy", "X-Forwarded", "X-Http-Method", "X-Http-Method-Override", "X-Method-Override",
+		"X-Real-Ip", "X-Rewrite-Url",
+	},
+	known | strip | believed: {"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"},
+	known | strip | hop:      {"Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "Http2-Settings"},
+
+	known | single: {
+		"Authorization", "Content-Type", "Content-Range", "From", "If-Modified-Since", "If-Range", "If-Unmodified-Since",
+		"Max-Forwards", "Origin", "Range", "Referer", "Sec-Websocket-Key", "Sec-Websocket-Version", "User-Agent",
+	},
+	known | framing | strip:             {"Trailer"},
+	known | framing | single:            {"Content-Length"},
+	known | framing | single | hostLine: {"Host"},
+	known | framing | never:             {"Transfer-Encoding"},
+	known | cookie:                      {"Cookie"},
+	known | connection | hop:            {"Connection"},
+	known | upgrade | hop:               {"Upgrade"},
+	known | te | hop:                    {"Te"},
+	known | single | expect:             {"Expect"},
+	known | requestID:                   {"X-Request-Id"},
+}
+
+// nameTable tells the traits of a header by its canonical name.
+type nameTable struct {
+	traits map[string]trait
+	filter [256]bool // by nameHash: whether traits may hold the name
+}
+
+func newNameTable(owned, keep []string) nameTable {
+	t := nameTable{traits: make(map[string]trait)}
+	for traits, names := range wellKnown {
+		for _, name := range names {
+			t.traits[name] = traits
+		}
+	}
+	for _, name := range owned {
+		if name = foldName(name); name != "" {
+			t.traits[name] = t.traits[name]&^believed | known | strip
+		}
+	}
+	for _, name := range keep {
+		if name != "" && t.ofAlias(name)&known == 0 {
+			t.traits[http.CanonicalHeaderKey(name)] |= kept
+		}
+	}
+	for name := range t.traits {
+		t.filter[nameHash(name)] = true
+	}
+	return t
+}
+
+// nameHash spreads the names of real headers well enough to keep most of them
+// out of the map.
+func nameHash(name string) uint8 {
+	n := len(name)
+	return uint8(n)*7 ^ name[0] ^ name[n/2]<<3 ^ name[n-1]<<1
+}
+
+// of returns the traits of a name that is not empty and canonical.
+func (t *nameTable) of(name string) trait {
+	if t.filter[nameHash(name)] {
+		if traits, ok := t.traits[name]; ok {
+			return traits
+		}
+	}
+	if name[0] == 'X' && (strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "X-Original-")) {
+		return known | strip
+	}
+	return 0
+}
+
+// ofAlias returns the traits of the header that name may be taken for.
+func (t *nameTable) ofAlias(name string) trait {
+	if name = foldName(name); name == "" {
+		return 0
+	}
+	return t.of(name)
+}
+
+// foldName is the canonical name of the header that name may be taken for by a
+// server that knows names only as variables: for CGI, WSGI and their heirs
+// X_Forwarded_For, X.Forwarded.For and X-Forwarded-For are all the same.
+func foldName(name string) string {
+	return http.CanonicalHeaderKey(strings.Map(func(c rune) rune {
+		if c < utf8.RuneSelf && isAlphaNum(byte(c)) {
+			return c
+		}
+		return '-'
+	}, name))
+}
