@@ -51,7 +51,7 @@ import (
 // Rule says what a request of one route must be like. All conditions that are
 // given must hold; at most one of Path, Prefix and PathRegex may be given.
 type Rule struct {
-	Name      string            // for people
+	Name      string            // for the caller and his readers; matching does not look at it
 	Hosts     []string          // names, `*.` and a name, or "" for any; none is any
 	Path      string            // the whole path, exact or with {parameters}
 	Prefix    string            // whole leading segments; / is everything
@@ -109,7 +109,7 @@ func New(rules []Rule) (*Table, error) {
 	t := &Table{names: make(map[string]*site), suffixes: make(map[string]*site), any: newSite()}
 	var errs RuleErrors
 	for i, in := range rules {
-		c := compiler{rule: &rule{index: i, name: in.Name}}
+		c := compiler{rule: &rule{index: i}}
 		c.compile(in)
 		errs = append(errs, c.errs...)
 		t.rules = append(t.rules, c.rule)

@@ -15,7 +15,6 @@ import (
 // rule is a Rule, checked and compiled.
 type rule struct {
 	index   int
-	name    string
 	hosts   []host
 	methods []string
 	headers []pair // canonical names
