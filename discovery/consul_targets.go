@@ -1,0 +1,130 @@
+package discovery
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pithead/pithead/gateway"
+)
+
+// Bounds of what an instance may carry along. Consul has such bounds itself, but
+// not every catalogue is written by Consul's rules, and labels are copied into
+// the gateway's memory for each instance.
+const (
+	maxLabels = 64
+	maxLabel  = 512
+)
+
+// consulInstance is what the gateway reads of one entry of the catalogue.
+type consulInstance struct {
+	id          string
+	address     string // of the service; may be empty
+	nodeAddress string
+	port        int
+	weight      int // of the service definition, for passing instances
+	zone        string
+	tags        []string
+	meta        map[string]string
+	passing     bool
+}
+
+// consulSet is an answer of Consul, understood.
+type consulSet struct {
+	targets   []gateway.Target // sorted by address, without duplicates
+	unhealthy int              // instances that Consul knows but that do not pass their checks
+	skipped   skips
+}
+
+// skips are instances that cannot be used, or labels or instances left out. They
+// are compared between answers, so that each state is logged once.
+type skips struct {
+	count   int
+	id, why string // of the first one
+	cut     int    // instances beyond maxTargets
+}
+
+func (s *skips) add(id, why string) {
+	if s.count == 0 {
+		s.id, s.why = id, why
+	}
+	s.count++
+}
+
+// log writes one line if there is something else to say than last time.
+func (s skips) log(log *slog.Logger, before skips) {
+	if s == before {
+		return
+	}
+	if s.count > 0 {
+		log.Warn("instances skipped, their addresses cannot be used",
+			"count", s.count, "first", fmt.Sprintf("%.128s", s.id), "reason", s.why)
+	}
+	if s.cut > 0 {
+		log.Warn("too many instances, some are left out", "limit", maxTargets, "left_out", s.cut)
+	}
+}
+
+// readInstances makes a set of targets. One bad instance never spoils the others.
+func readInstances(instances []consulInstance, allowLoopback bool) consulSet {
+	var set consulSet
+	for _, in := range instances {
+		if !in.passing {
+			set.unhealthy++
+			continue
+		}
+		addr, err := joinAddress(cmp.Or(in.address, in.nodeAddress), in.port)
+		if err != nil {
+			set.skipped.add(in.id, err.Error())
+			continue
+		}
+		if why := denied(addr, allowLoopback); why != "" {
+			set.skipped.add(in.id, addr+" is denied: "+why)
+			continue
+		}
+		meta := boundMeta(in.meta)
+		set.targets = append(set.targets, gateway.Target{
+			Addr: addr, Weight: in.targetWeight(), Zone: cmp.Or(meta["zone"], in.zone), Tags: boundTags(in.tags), Meta: meta,
+		})
+	}
+	// A fixed order makes equal sets equal, and cutting them takes the same part each time.
+	slices.SortStableFunc(set.targets, func(a, b gateway.Target) int { return strings.Compare(a.Addr, b.Addr) })
+	set.targets = slices.CompactFunc(set.targets, func(a, b gateway.Target) bool { return a.Addr == b.Addr })
+	if n := len(set.targets); n > maxTargets {
+		set.targets, set.skipped.cut = set.targets[:maxTargets:maxTargets], n-maxTargets
+	}
+	return set
+}
+
+// targetWeight prefers the meta weight to the one of the service definition,
+// because the latter needs another registration API and is often left at 1.
+func (in *consulInstance) targetWeight() int {
+	w, err := strconv.ParseFloat(in.meta["weight"], 64)
+	if err != nil || math.IsNaN(w) {
+		w = float64(in.weight)
+	}
+	return int(min(max(w, 1), 100))
+}
+
+func boundTags(tags []string) []string {
+	tags = slices.DeleteFunc(sortedTags(tags), func(t string) bool { return len(t) > maxLabel })
+	return tags[:min(len(tags), maxLabels)]
+}
+
+func boundMeta(meta map[string]string) map[string]string {
+	if len(meta) == 0 {
+		return nil
+	}
+	bound := make(map[string]string, min(len(meta), maxLabels))
+	for _, key := range slices.Sorted(maps.Keys(meta)) {
+		if len(bound) < maxLabels && len(key) <= maxLabel && len(meta[key]) <= maxLabel {
+			bound[key] = meta[key]
+		}
+	}
+	return bound
+}
