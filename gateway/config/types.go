@@ -20,7 +20,7 @@ type Root struct {
 	// Admin is the listener for metrics, health and the admin API.
 	Admin Admin `yaml:"admin"`
 	// Consul holds defaults for every `discover: {consul: ...}`.
-	Consul *Block `yaml:"consul"`
+	Consul *Block `yaml:"consul,settings" kinds:"discovery source"`
 	// TrustedProxies are the networks whose X-Forwarded-For, X-Forwarded-Proto
 	// and X-Forwarded-Host are believed. Default: none.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
@@ -37,7 +37,7 @@ type Root struct {
 	// Upstreams are the services behind the gateway, by name.
 	Upstreams map[string]*Upstream `yaml:"upstreams"`
 	// Middleware are named blocks that `use:` may refer to.
-	Middleware map[string]*Block `yaml:"middleware"`
+	Middleware map[string]*Block `yaml:"middleware" kinds:"middleware"`
 	// Routes say which requests go where.
 	Routes []*Route `yaml:"routes"`
 }
@@ -45,7 +45,7 @@ type Root struct {
 // Listener is one address that takes requests.
 type Listener struct {
 	// Address is host:port; an empty host is all addresses. Required.
-	Address string `yaml:"address"`
+	Address string `yaml:"address,required"`
 	// Protocols: `h1` and `h2c` without TLS, `h1` and `h2` with it. Default: [h1], with TLS [h1, h2].
 	Protocols []string `yaml:"protocols"`
 	// TLS makes it an HTTPS listener.
@@ -60,7 +60,7 @@ type Listener struct {
 type TLS struct {
 	// Certificates are pairs of PEM files. The client's SNI chooses among them,
 	// exact names before wildcards; the first one serves clients without a match. Required.
-	Certificates []Certificate `yaml:"certificates"`
+	Certificates []Certificate `yaml:"certificates,required"`
 	// MinVersion is `1.2` or `1.3`. Default: 1.2.
 	MinVersion string `yaml:"min_version"`
 }
@@ -68,9 +68,9 @@ type TLS struct {
 // Certificate is a certificate chain and its key.
 type Certificate struct {
 	// Cert is a PEM file with the certificate, then its intermediates. Required.
-	Cert string `yaml:"cert"`
+	Cert string `yaml:"cert,required"`
 	// Key is a PEM file with the private key. Required.
-	Key string `yaml:"key"`
+	Key string `yaml:"key,required"`
 }
 
 // Limits bound the size of requests and the number of connections.
@@ -158,13 +158,13 @@ type Shutdown struct {
 // Upstream is a service behind the gateway.
 type Upstream struct {
 	// Discover is the source of the endpoints: `{static: ...}`, `{file: ...}`, `{consul: ...}`. Required.
-	Discover *Block `yaml:"discover"`
+	Discover *Block `yaml:"discover,required" kinds:"discovery source"`
 	// Protocol is `http`, `https` or `h2c` (gRPC without TLS). `https` negotiates HTTP/2. Default: http.
 	Protocol string `yaml:"protocol"`
 	// Host is sent as Host instead of what the client asked for.
 	Host string `yaml:"host"`
 	// Balance is the load-balancing policy. Default: round_robin.
-	Balance *Block `yaml:"balance"`
+	Balance *Block `yaml:"balance" kinds:"balancing policy"`
 	// Arms are named subsets of the endpoints.
 	Arms map[string]*Arm `yaml:"arms"`
 	// Health are active checks. Default: none, every discovered endpoint is used.
@@ -188,7 +188,7 @@ type Arm struct {
 // Health is an active HTTP check of each endpoint.
 type Health struct {
 	// Path is asked for with GET. Required.
-	Path string `yaml:"path"`
+	Path string `yaml:"path,required"`
 	// Interval between two checks of an endpoint. Default: 5s.
 	Interval time.Duration `yaml:"interval"`
 	// Timeout of one check. Default: 3s.
@@ -220,7 +220,9 @@ type UpstreamTimeouts struct {
 	// Response is the time from the last byte of the request to the head of the
 	// answer. Not for gRPC, SSE and upgraded connections. Default: 30s.
 	Response time.Duration `yaml:"response"`
-	// StreamIdle is the longest pause in an answer's body. Default: 60s; gRPC, SSE and upgraded connections: 1h.
+	// BodyIdle is the longest pause in the body of an answer. Not for gRPC, SSE and upgraded connections. Default: 60s.
+	BodyIdle time.Duration `yaml:"body_idle"`
+	// StreamIdle is the longest pause of gRPC, SSE and upgraded connections, both ways. Default: 1h.
 	StreamIdle time.Duration `yaml:"stream_idle"`
 	// Idle is how long an unused connection is kept. It must be shorter than the upstream's own. Default: 4s.
 	Idle time.Duration `yaml:"idle"`
@@ -231,11 +233,11 @@ type Route struct {
 	// Name is the route's label in metrics, logs and admin. Default: made from the match.
 	Name string `yaml:"name"`
 	// Match is what a request must be like. Required.
-	Match Match `yaml:"match"`
+	Match Match `yaml:"match,required"`
 	// Use is the chain of middlewares, run top to bottom: names of blocks, or blocks.
-	Use []*Block `yaml:"use"`
+	Use []*Block `yaml:"use" kinds:"middleware"`
 	// To is the upstream. Required.
-	To string `yaml:"to"`
+	To string `yaml:"to,required"`
 	// Timeout bounds the whole exchange. Not for gRPC, SSE and upgraded connections. Default: 300s.
 	Timeout time.Duration `yaml:"timeout"`
 	// BodyLimit bounds the body of a request. Not for gRPC and upgraded connections. Default: 10MiB.

@@ -1,0 +1,135 @@
+package config
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"slices"
+	"strconv"
+)
+
+// Config is a whole configuration that has no mistake which can be found without
+// knowing the plug-ins.
+type Config struct {
+	Root
+
+	// Warnings are what works but should not stay.
+	Warnings []*Error
+
+	doc  *document
+	root slot
+}
+
+// Load reads and parses a configuration.
+func Load(path string) (*Config, error) {
+	files, err := Read(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(files)
+}
+
+// Parse decodes and checks a configuration. The error is an Errors with all
+// mistakes. It takes the environment and the files of ${...} as they are now.
+func Parse(f *Files) (*Config, error) {
+	doc := &document{secrets: make(map[*node]bool)}
+	errs := slices.Clone(f.bad)
+	for _, old := range f.files {
+		s := &sourceFile{name: old.name, data: old.data, index: old.index}
+		tree, bad := s.parse(doc.expand)
+		doc.files, doc.trees = append(doc.files, s), append(doc.trees, tree)
+		errs = append(errs, bad...)
+	}
+	if len(errs) > 0 {
+		// A file that cannot be read would be blamed for all that others expect of it.
+		return nil, doc.finish(errs).asError()
+	}
+	tree, bad := join(doc.trees)
+	d := decoder{doc: doc, errs: append(errs, bad...)}
+	c := &Config{doc: doc, root: slot{node: tree}}
+	c.decode(&d)
+	errs = append(d.errs, c.check()...)
+	if err := doc.finish(errs).asError(); err != nil {
+		return nil, err
+	}
+	c.complete()
+	c.Warnings = doc.finish(doc.warnings).sorted()
+	return c, nil
+}
+
+// Pos is where a setting stands. field points to it: &route.To, or route itself
+// for the whole route. A setting that is not written stands where the one around
+// it stands.
+func (c *Config) Pos(field any) Pos {
+	s := c.find(field)
+	at := s.at()
+	return Pos{File: s.node.file.name, Line: at.line, Column: at.column}
+}
+
+// Errorf makes an error about a setting; field is as for Pos. Values that came
+// out of a ${...} stand in it unexpanded.
+func (c *Config) Errorf(field any, format string, args ...any) *Error {
+	s := c.find(field)
+	under := fmt.Errorf(format, args...)
+	e := s.errorf("%s", c.doc.scrub(s.node, under.Error()))
+	e.Err = errors.Unwrap(under)
+	return e
+}
+
+// Fingerprint is equal for settings that mean the same after the expansion of
+// ${...}, wherever they stand in a folder and however they are written; field is
+// as for Pos.
+func (c *Config) Fingerprint(field any) string {
+	h := sha256.New()
+	if s, own := c.lookup(field); own {
+		fmt.Fprintf(h, "%q\n", s.node.file.dir())
+		s.node.hash(h)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func (c *Config) find(field any) slot {
+	s, _ := c.lookup(field)
+	return s
+}
+
+// hash writes the meaning of a subtree. The order of the keys of a map is none.
+func (n *node) hash(h hash.Hash) {
+	_, _ = io.WriteString(h, strconv.Itoa(int(n.kind))) // a hash never fails to write
+	switch n.kind {
+	case scalarNode:
+		_, _ = io.WriteString(h, strconv.Quote(n.text))
+	case mappingNode:
+		_, _ = io.WriteString(h, "{"+strconv.Itoa(len(n.entries)))
+		for _, e := range sortedEntries(n.entries) {
+			_, _ = io.WriteString(h, strconv.Quote(e.key))
+			e.value.hash(h)
+		}
+	case sequenceNode:
+		_, _ = io.WriteString(h, "["+strconv.Itoa(len(n.items)))
+		for _, item := range n.items {
+			item.hash(h)
+		}
+	}
+}
+
+// Redacted is the configuration as YAML, a file after the other, with ${...} as
+// it was written and secrets masked. Comments are left out: they may hold
+// anything.
+func (c *Config) Redacted() []byte {
+	var out bytes.Buffer
+	c.doc.mu.Lock()
+	defer c.doc.mu.Unlock()
+	for i, s := range c.doc.files {
+		if i > 0 {
+			out.WriteString("\n")
+		}
+		fmt.Fprintf(&out, "# %s\n", strconv.Quote(s.name))
+		writeYAML(&out, c.doc.trees[i], "", c.doc.secrets)
+	}
+	return out.Bytes()
+}

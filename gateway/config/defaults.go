@@ -1,0 +1,89 @@
+package config
+
+import (
+	"time"
+
+	"github.com/pithead/pithead/gateway/kind"
+)
+
+// DefaultListener is the address that is listened on when a configuration names
+// none.
+const DefaultListener = ":8080"
+
+// SetDefaults gives the sub-structs of which there is always one their values.
+func (l *Limits) SetDefaults() {
+	*l = Limits{
+		HeaderBytes: 16 * kind.KiB, HeaderFields: 100, Target: 8 * kind.KiB, QueryParams: 1000, Cookies: 100,
+		Connections: 10_000, ConnectionsPerClient: 256, Streams: 100,
+	}
+}
+
+// SetDefaults sets the values that the comments of the fields name.
+func (t *Timeouts) SetDefaults() {
+	*t = Timeouts{
+		Header: 10 * time.Second, BodyIdle: 30 * time.Second, BodyRate: 500,
+		WriteIdle: 60 * time.Second, Idle: 75 * time.Second,
+	}
+}
+
+// SetDefaults sets the values that the comments of the fields name.
+func (t *TLS) SetDefaults() { t.MinVersion = "1.2" }
+
+// SetDefaults sets the values that the comments of the fields name.
+func (a *Admin) SetDefaults() { a.Address = "127.0.0.1:9901" }
+
+// SetDefaults sets the values that the comments of the fields name.
+func (a *AccessLog) SetDefaults() { *a = AccessLog{Output: "stdout", Format: "json"} }
+
+// SetDefaults sets the values that the comments of the fields name.
+func (r *Reload) SetDefaults() {
+	*r = Reload{Watch: true, Debounce: 250 * time.Millisecond, Poll: 10 * time.Second}
+}
+
+// SetDefaults sets the values that the comments of the fields name.
+func (s *Shutdown) SetDefaults() {
+	*s = Shutdown{Delay: 5 * time.Second, LameDuck: time.Second, Grace: 25 * time.Second}
+}
+
+// SetDefaults sets the values that the comments of the fields name.
+func (u *Upstream) SetDefaults() { u.Protocol, u.MaxIdle = "http", 64 }
+
+// SetDefaults sets the values that the comments of the fields name.
+func (h *Health) SetDefaults() {
+	*h = Health{Interval: 5 * time.Second, Timeout: 3 * time.Second, Healthy: 2, Unhealthy: 3}
+}
+
+// SetDefaults sets the values that the comments of the fields name.
+func (t *UpstreamTimeouts) SetDefaults() {
+	*t = UpstreamTimeouts{
+		Connect: 2 * time.Second, TLSHandshake: 5 * time.Second, Response: 30 * time.Second,
+		BodyIdle: 60 * time.Second, StreamIdle: time.Hour, Idle: 4 * time.Second,
+	}
+}
+
+// SetDefaults sets the values that the comments of the fields name.
+func (r *Route) SetDefaults() { r.Timeout, r.BodyLimit = 300*time.Second, 10*kind.MiB }
+
+// complete fills in the defaults that depend on other settings.
+func (c *Config) complete() {
+	if len(c.Listeners) == 0 {
+		l := &Listener{Address: DefaultListener}
+		setDefaultsOf(l)
+		c.Listeners = map[string]*Listener{"web": l}
+	}
+	for _, l := range c.Listeners {
+		if len(l.Protocols) > 0 {
+			continue
+		}
+		l.Protocols = []string{"h1"}
+		if l.TLS != nil {
+			l.Protocols = []string{"h1", "h2"}
+		}
+	}
+	for _, u := range c.Upstreams {
+		if u.Balance == nil {
+			u.Balance = c.doc.ref("round_robin", c.find(u))
+		}
+	}
+	nameRoutes(c.Routes)
+}

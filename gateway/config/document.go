@@ -1,0 +1,220 @@
+package config
+
+import (
+	"cmp"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// document is what all parts of one configuration share: the files, where each
+// decoded value came from, and what must not be shown.
+type document struct {
+	files []*sourceFile
+	trees []*node
+
+	values  []value // where Pos finds a pointer, sorted by address once decoded
+	decoded bool
+
+	mu       sync.Mutex // guards what follows and the masks of the files
+	secrets  map[*node]bool
+	warnings Errors
+	hidden   []hidden
+}
+
+// value is a piece of memory that was filled from slot: n values of type typ,
+// one after the other.
+type value struct {
+	base uintptr
+	typ  reflect.Type
+	n    int
+	slot slot
+}
+
+// hidden is the expanded text of a scalar and what errors show in its place.
+type hidden struct{ text, shown string }
+
+func (d *document) expand(n *node) error {
+	if err := expandAll(n); err != nil {
+		return err
+	}
+	if n.expanded {
+		d.hidden = append(d.hidden, hidden{n.text, n.raw})
+	}
+	return nil
+}
+
+// record remembers that n values, of which first is the first, come from s. The
+// collector does not move values, so their addresses are good names for them.
+func (d *document) record(first reflect.Value, n int, s slot) {
+	if !d.decoded {
+		d.values = append(d.values, value{first.Addr().Pointer(), first.Type(), n, s})
+	}
+}
+
+// seal ends the recording: what blocks are decoded into later is not ours to name.
+func (d *document) seal() {
+	d.decoded = true
+	slices.SortFunc(d.values, func(a, b value) int { return cmp.Compare(a.base, b.base) })
+}
+
+// lookup finds where the value behind a pointer came from. own is false when the
+// file does not have it; then it is the place of the value around it.
+func (c *Config) lookup(field any) (found slot, own bool) {
+	if b, ok := field.(*Block); ok && b != nil {
+		return b.slot, true
+	}
+	p := reflect.ValueOf(field)
+	if p.Kind() != reflect.Pointer || p.IsNil() {
+		return c.root, false
+	}
+	values := c.doc.values
+	i, exact := slices.BinarySearchFunc(values, p.Pointer(), func(v value, at uintptr) int { return cmp.Compare(v.base, at) })
+	if !exact {
+		i--
+	}
+	if i < 0 {
+		return c.root, false
+	}
+	v := values[i]
+	size := v.typ.Size()
+	off := p.Pointer() - v.base
+	if off >= size*uintptr(v.n) {
+		return c.root, false
+	}
+	s := v.slot
+	if s.node.kind == sequenceNode && v.typ.Kind() != reflect.Slice {
+		s = slot{node: s.node.items[off/size]}
+	}
+	return descend(v.typ, off%size, s, p.Type().Elem())
+}
+
+// descend goes from a value of type t to the one of type want that lies off
+// bytes inside it.
+func descend(t reflect.Type, off uintptr, s slot, want reflect.Type) (slot, bool) {
+	if t == want && off == 0 {
+		return s, true
+	}
+	if t.Kind() != reflect.Struct {
+		return s, false
+	}
+	for _, f := range fieldsOf(t) {
+		start := offsetOf(t, f.index)
+		if off < start || off >= start+f.typ.Size() {
+			continue
+		}
+		if e := s.node.entry(f.name); e != nil {
+			return descend(f.typ, off-start, slot{e.value, e}, want)
+		}
+		break
+	}
+	return s, false
+}
+
+func offsetOf(t reflect.Type, index []int) uintptr {
+	var off uintptr
+	for _, i := range index {
+		f := t.Field(i)
+		off, t = off+f.Offset, f.Type
+	}
+	return off
+}
+
+// secret masks a value wherever a line of its file is shown.
+func (d *document) secret(s slot) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.secrets[s.node] {
+		return
+	}
+	d.secrets[s.node] = true
+	if s.node.exposed != "" {
+		d.warnings = append(d.warnings, s.errorf("everybody on this machine can read the secret in %s; chmod o-r it", s.node.exposed))
+	}
+	if s.node.kind == scalarNode && publicReference(s.node.raw) {
+		return
+	}
+	s.node.walk(func(n *node) {
+		n.file.masks = append(n.file.masks, mask{n.at, n.end})
+		if n.kind == scalarNode {
+			d.hidden = append(d.hidden, hidden{n.text, redacted})
+		}
+	})
+}
+
+const redacted = "[redacted]"
+
+// publicReference says whether a scalar is nothing but a reference to a secret,
+// which tells nothing. A default after :- is a secret itself.
+func publicReference(raw string) bool {
+	return strings.HasPrefix(raw, "${") && strings.Index(raw, "}") == len(raw)-1 && !strings.Contains(raw, ":-")
+}
+
+// scrub takes what must not be shown out of a message about n: what ${...} stood
+// for, and secrets. Elsewhere in the files very short values are left alone,
+// because every message would have some of them.
+func (d *document) scrub(n *node, msg string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if n.expanded {
+		msg = replaceText(msg, n.text, n.raw)
+	}
+	for _, h := range d.hidden {
+		if len(h.text) >= 4 {
+			msg = replaceText(msg, h.text, h.shown)
+		}
+	}
+	return msg
+}
+
+func replaceText(msg, text, shown string) string {
+	if text == "" {
+		return msg
+	}
+	msg = strings.ReplaceAll(msg, text, shown)
+	quoted := strconv.Quote(text)
+	return strings.ReplaceAll(msg, quoted[1:len(quoted)-1], shown)
+}
+
+// mask is a piece of a file, from one place to before another, that is not shown.
+type mask struct{ from, to place }
+
+// masked is a line of the file with its secrets overwritten. Its length stays,
+// so that the caret under it points where it should.
+func (s *sourceFile) masked(n int, line string) string {
+	for _, m := range s.masks {
+		if n < m.from.line || m.to.line > 0 && n > m.to.line {
+			continue
+		}
+		runes := []rune(line)
+		from, to := 0, len(runes)
+		if n == m.from.line {
+			from = min(m.from.column-1, to)
+		}
+		if n == m.to.line {
+			to = max(from, min(m.to.column-1, to))
+		}
+		for i := from; i < to; i++ {
+			if runes[i] != ' ' && runes[i] != '\t' {
+				runes[i] = '*'
+			}
+		}
+		line = string(runes)
+	}
+	return line
+}
+
+// finish shows the source lines anew: a line may hold a secret that was not
+// known to be one when the error was made.
+func (d *document) finish(errs Errors) Errors {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, e := range errs {
+		if s := d.files[e.file]; s.name == e.File {
+			e.Source, e.caret = excerpt(s.masked(e.Line, s.line(e.Line)), e.Column)
+		}
+	}
+	return errs
+}

@@ -1,0 +1,252 @@
+package config
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Files are the bytes of a configuration: the process file first, then the route
+// files that it includes.
+type Files struct {
+	files    []*sourceFile
+	includes []include
+	bad      Errors // includes that could not be read; Parse reports them with all else
+}
+
+// include is a pattern, absolute or relative to the working folder, and where it
+// stands in the process file.
+type include struct {
+	glob string
+	at   place
+}
+
+// sourceFile is one file and what is known of its text.
+type sourceFile struct {
+	name  string
+	data  []byte
+	index int
+
+	clean string
+	lines []int // byte offset of each line in text()
+	masks []mask
+}
+
+// FilesOf is a configuration in memory. Its include is not followed; With adds
+// route files.
+func FilesOf(name string, data []byte) *Files {
+	return (&Files{}).With(name, data)
+}
+
+// With adds a file to a configuration in memory and returns it.
+func (f *Files) With(name string, data []byte) *Files {
+	f.files = append(f.files, &sourceFile{name: name, data: data, index: len(f.files)})
+	return f
+}
+
+// Read reads the process file and the route files that it includes. An error
+// means that the process file cannot be read; what is wrong with an include is
+// told by Parse, together with everything else.
+func Read(path string) (*Files, error) { return (*Files)(nil).Reread(path) }
+
+// Reread reads the same configuration again. It costs little when the process
+// file is what it was in f, and so suits polling.
+func (f *Files) Reread(path string) (*Files, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	fresh := FilesOf(path, data)
+	if f != nil && f.files[0].name == path && bytes.Equal(f.files[0].data, data) {
+		fresh.includes = f.includes
+	} else {
+		fresh.includes = includesOf(fresh.files[0])
+	}
+	fresh.follow()
+	return fresh, nil
+}
+
+// includesOf finds the include list of a process file. What is wrong with the
+// file is left to Parse.
+func includesOf(s *sourceFile) []include {
+	if !bytes.Contains(s.data, []byte("include")) {
+		return nil
+	}
+	tree, errs := (&sourceFile{name: s.name, data: s.data}).parse(expandAll)
+	if len(errs) > 0 || tree.kind != mappingNode {
+		return nil
+	}
+	list := tree.get("include")
+	if list == nil || list.kind != sequenceNode {
+		return nil
+	}
+	var all []include
+	for _, item := range list.items {
+		if item.kind != scalarNode || item.text == "" {
+			continue
+		}
+		glob := item.text
+		if !filepath.IsAbs(glob) {
+			glob = filepath.Join(filepath.Dir(s.name), glob)
+		}
+		all = append(all, include{glob: glob, at: item.at})
+	}
+	return all
+}
+
+func (f *Files) follow() {
+	seen := map[string]bool{realPath(f.files[0].name): true}
+	for _, inc := range f.includes {
+		names, err := expandGlob(inc.glob)
+		if err != nil {
+			f.blame(inc, err)
+		}
+		for _, name := range names {
+			real := realPath(name)
+			if seen[real] {
+				continue
+			}
+			seen[real] = true
+			data, err := readFile(name)
+			if err != nil {
+				f.blame(inc, err)
+				continue
+			}
+			f.With(name, data)
+		}
+	}
+}
+
+func (f *Files) blame(inc include, err error) {
+	e := f.files[0].errorAt(inc.at, "include: %v", err)
+	e.Err = err
+	f.bad = append(f.bad, e)
+}
+
+// expandGlob lists the files of a pattern in order of their names. Names that
+// begin with a dot are left out unless asked for: editors leave such files behind.
+func expandGlob(pattern string) ([]string, error) {
+	if !strings.ContainsAny(pattern, `*?[\`) {
+		return []string{pattern}, nil
+	}
+	names, err := filepath.Glob(pattern)
+	if err != nil {
+		return nil, fmt.Errorf("bad pattern %q: %w", pattern, err)
+	}
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return strings.HasPrefix(filepath.Base(name), ".") && !strings.HasPrefix(filepath.Base(pattern), ".")
+	})
+	slices.Sort(names)
+	return names, nil
+}
+
+// readFile reads at most one byte more than a file may have, which is enough to
+// refuse it, and never waits for a pipe.
+func readFile(name string) (_ []byte, err error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("not a regular file")}
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	return io.ReadAll(io.LimitReader(file, maxFile+1))
+}
+
+func realPath(name string) string {
+	if real, err := filepath.EvalSymlinks(name); err == nil {
+		name = real
+	}
+	if abs, err := filepath.Abs(name); err == nil {
+		name = abs
+	}
+	return name
+}
+
+// Sum is a hash over the names and the bytes of all files.
+func (f *Files) Sum() [sha256.Size]byte {
+	h := sha256.New()
+	var size [8]byte
+	part := func(data []byte) { // the length first, so that no two sets look alike
+		binary.BigEndian.PutUint64(size[:], uint64(len(data)))
+		h.Write(size[:])
+		h.Write(data)
+	}
+	for _, s := range f.files {
+		part([]byte(s.name))
+		part(s.data)
+	}
+	for _, e := range f.bad {
+		part([]byte(e.Msg))
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// Names are the names of all files, the process file first.
+func (f *Files) Names() []string {
+	names := make([]string, len(f.files))
+	for i, s := range f.files {
+		names[i] = s.name
+	}
+	return names
+}
+
+// Dirs are the folders in which a change may matter: that of the process file
+// and those that include looks into.
+func (f *Files) Dirs() []string {
+	var dirs []string
+	for _, s := range f.files {
+		dirs = append(dirs, filepath.Dir(s.name))
+	}
+	for _, inc := range f.includes {
+		dir := filepath.Dir(inc.glob)
+		for strings.ContainsAny(dir, `*?[\`) {
+			dir = filepath.Dir(dir)
+		}
+		dirs = append(dirs, dir)
+	}
+	slices.Sort(dirs)
+	return slices.Compact(dirs)
+}
+
+// dir is the folder that relative paths in the file start from.
+func (s *sourceFile) dir() string { return filepath.Dir(s.name) }
+
+func (s *sourceFile) index0() []int {
+	if s.lines == nil {
+		s.lines = []int{0}
+		text := s.text()
+		for i := range len(text) {
+			if text[i] == '\n' && i+1 < len(text) {
+				s.lines = append(s.lines, i+1)
+			}
+		}
+	}
+	return s.lines
+}
+
+func (s *sourceFile) lineCount() int { return len(s.index0()) }
+
+// line is the text of a line, which may not exist.
+func (s *sourceFile) line(n int) string {
+	starts := s.index0()
+	if n < 1 || n > len(starts) {
+		return ""
+	}
+	rest := s.text()[starts[n-1]:]
+	line, _, _ := strings.Cut(rest, "\n")
+	return line
+}
