@@ -60,15 +60,15 @@ func parseHost(text string) (host, error) {
 		return host{}, nil
 	}
 	name, wildcard := strings.CutPrefix(strings.ToLower(strings.TrimSuffix(text, ".")), "*.")
-	if bare, ok := strings.CutPrefix(name, "["); ok && !wildcard {
-		return parseAddress(text, strings.TrimSuffix(bare, "]"))
+	if addr, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil && !wildcard && addr.Is6() && addr.Zone() == "" {
+		return host{name: "[" + addr.String() + "]"}, nil
 	}
 	switch {
 	case name == "*":
 		return host{}, errors.New(`"*" is no host; leave the host out to match any`)
 	case strings.Contains(name, "*"):
 		return host{}, fmt.Errorf("%q: a wildcard is only allowed as the whole first label", text)
-	case strings.ContainsAny(name, ":/"):
+	case strings.ContainsAny(name, ":/[]"):
 		return host{}, fmt.Errorf("%q: a host has no scheme, port or path here", text)
 	case len(name) > 253:
 		return host{}, fmt.Errorf("%q is longer than a host can be", text)
@@ -86,12 +86,4 @@ func parseHost(text string) (host, error) {
 
 func notInLabel(c rune) bool {
 	return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_'
-}
-
-func parseAddress(text, bare string) (host, error) {
-	addr, err := netip.ParseAddr(bare)
-	if err != nil || !addr.Is6() || addr.Zone() != "" {
-		return host{}, fmt.Errorf("%q is no IPv6 address in brackets", text)
-	}
-	return host{name: "[" + addr.String() + "]"}, nil
 }
