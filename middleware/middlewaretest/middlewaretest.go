@@ -10,7 +10,7 @@
 //			{Name: "one", Request: "GET /\nX-A: 1"},
 //			{Name: "two", Request: "GET /\nX-A: 1\nX-B: 2", Status: 431, Reason: "too_many_headers"},
 //		})
-//		want := []string{`1:16: max: must be at least 1`}
+//		want := []string{`1:21: must be at least 1`}
 //		if diff := cmp.Diff(want, middlewaretest.Mistakes(t, env, "header_guard: {max: 0}")); diff != "" {
 //			t.Error(diff)
 //		}
