@@ -11,10 +11,8 @@ import (
 	"github.com/pithead/pithead/gateway"
 )
 
-const (
-	maxInterim = 5   // 1xx answers to one request
-	maxFields  = 100 // header lines of one answer
-)
+// maxInterim bounds the 1xx answers to one request.
+const maxInterim = 5
 
 // dispatcher is the transport of all requests: it goes to the cluster of each
 // exchange, and lets no answer pass that a client should not see.
@@ -93,9 +91,6 @@ func (s *relay) accept(res *http.Response) error {
 		return err // whatever this answers, it is not the request that was meant
 	}
 	h := res.Header
-	if fieldLines(h) > maxFields {
-		return badAnswer("answer_head_too_large")
-	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		if !s.upgrade {
 			return badAnswer("unsolicited_upgrade")
@@ -123,13 +118,6 @@ func (s *relay) accept(res *http.Response) error {
 	s.answer.s, s.answer.body, s.answer.res = s, res.Body, res
 	res.Body = &s.answer
 	return nil
-}
-
-func fieldLines(h http.Header) (n int) {
-	for _, values := range h {
-		n += len(values)
-	}
-	return n
 }
 
 func bodyAllowed(status int) bool {

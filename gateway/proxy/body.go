@@ -117,14 +117,27 @@ func (b *requestBody) deadline(t time.Time) {
 // stop returns when no transport reads the body any more, and none ever will.
 func (b *requestBody) stop() {
 	_ = b.Close() // its only error is that of a stream which has ended
-	for {
-		select {
-		case b.busy <- struct{}{}:
-			<-b.busy
-			return
-		case <-time.After(2 * lingerFor):
-			b.arm() // somebody below may set deadlines of its own before each read
-		}
+	for !b.await(2 * lingerFor) {
+		b.arm() // somebody below may set deadlines of its own before each read
+	}
+}
+
+// await waits until no read is under way, and says whether it came to that.
+func (b *requestBody) await(d time.Duration) bool {
+	select {
+	case b.busy <- struct{}{}:
+		<-b.busy
+		return true
+	default: // do not pay for a timer
+	}
+	timeout := time.NewTimer(d)
+	defer timeout.Stop()
+	select {
+	case b.busy <- struct{}{}:
+		<-b.busy
+		return true
+	case <-timeout.C:
+		return false
 	}
 }
 

@@ -8,9 +8,14 @@ import (
 	"net/http"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/pithead/pithead/gateway"
 )
+
+// awaitRead is how long a read of the client's body may take to come back once
+// net/http has given up the connection: it only has to be scheduled.
+const awaitRead = 50 * time.Millisecond
 
 // blame says who caused err. It never looks at a text: what the client did is
 // known by the reader of its body and the writer of its answer, what a cluster
@@ -24,6 +29,11 @@ func (s *relay) blame(err error) *gateway.Error {
 	}
 	if s.w.failed != nil {
 		return clientClosed(s.w.failed)
+	}
+	if s.body != nil && errors.Is(s.Err(), context.Canceled) {
+		// net/http cancels the context before it returns from the read that
+		// failed, and that one knows more.
+		s.body.await(awaitRead)
 	}
 	if failed := s.x.ClientError(); failed != nil {
 		return badBody(failed)

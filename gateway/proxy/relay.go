@@ -162,9 +162,41 @@ func (w *writer) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Hijack implements http.Hijacker.
+// Hijack implements http.Hijacker. What the client has sent after its handshake
+// is in net/http's buffer by now, where ReverseProxy does not look.
 func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
-	w.hijacked = err == nil
-	return conn, rw, err
+	if err != nil {
+		return nil, nil, err
+	}
+	w.hijacked = true
+	if n := rw.Reader.Buffered(); n > 0 {
+		early, _ := rw.Reader.Peek(n)
+		conn = &eagerConn{Conn: conn, early: early}
+	}
+	return conn, rw, nil
+}
+
+// eagerConn is a tunnel whose client did not wait for the 101.
+type eagerConn struct {
+	net.Conn
+	early []byte
+}
+
+// Read implements net.Conn.
+func (c *eagerConn) Read(p []byte) (int, error) {
+	if len(c.early) == 0 {
+		return c.Conn.Read(p)
+	}
+	n := copy(p, c.early)
+	c.early = c.early[n:]
+	return n, nil
+}
+
+// CloseWrite passes on that the upstream has nothing more to say.
+func (c *eagerConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return http.ErrNotSupported
 }
