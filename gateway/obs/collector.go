@@ -1,0 +1,55 @@
+package obs
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// collector reads the state of Metrics at each scrape. Because nothing is kept
+// in the library's vectors, forgetting a route is deleting one pointer.
+type collector struct{ m *Metrics }
+
+// Describe implements prometheus.Collector.
+func (c collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range collectedDescs {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	c.m.mu.Lock()
+	c.m.forgetListeners()
+	routes := slices.Collect(maps.Values(c.m.routes))
+	listeners := slices.Collect(maps.Values(c.m.listeners))
+	failures := maps.Clone(c.m.failures)
+	c.m.mu.Unlock()
+
+	for _, r := range routes {
+		r.collect(ch)
+	}
+	for _, l := range listeners {
+		l.collect(ch)
+	}
+	c.m.collectUpstreams(ch, failures)
+}
+
+func counter(ch chan<- prometheus.Metric, desc *prometheus.Desc, n uint64, labels ...string) {
+	metric, err := prometheus.NewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
+	send(ch, desc, metric, err)
+}
+
+func gauge(ch chan<- prometheus.Metric, desc *prometheus.Desc, v float64, labels ...string) {
+	metric, err := prometheus.NewConstMetric(desc, prometheus.GaugeValue, v, labels...)
+	send(ch, desc, metric, err)
+}
+
+// send lets a label that is no UTF-8 cost its own metric, not the scrape.
+func send(ch chan<- prometheus.Metric, desc *prometheus.Desc, metric prometheus.Metric, err error) {
+	if err != nil {
+		metric = prometheus.NewInvalidMetric(desc, err)
+	}
+	ch <- metric
+}

@@ -1,0 +1,66 @@
+package obs
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// noRoute is the route label of requests that no route matched.
+const noRoute = "none"
+
+// other stands for every method and every code outside the known ones.
+const other = "other"
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("pithead_"+name, help, labels, nil)
+}
+
+// The metrics that are collected from state of this package or of the rest of
+// the gateway when Prometheus asks.
+var (
+	requestsDesc = desc("requests_total",
+		"Requests that have ended.", "route", "upstream", "arm", "method", "code")
+	requestDurationDesc = desc("request_duration_seconds",
+		"Time from the head of a request to the end of its answer.", "route", "upstream", "arm")
+	gatewayDurationDesc = desc("gateway_duration_seconds",
+		"The part of a request's time that the gateway itself took: all but the upstream's part.", "route", "upstream", "arm")
+	upstreamDurationDesc = desc("upstream_duration_seconds",
+		"The part of a request's time from the first attempt to the last byte of the answer.", "route", "upstream", "arm")
+	requestErrorsDesc = desc("request_errors_total",
+		"Requests that failed, by what went wrong and who caused it.", "route", "reason", "cause")
+	inFlightDesc = desc("requests_in_flight",
+		"Requests that have begun and not ended.", "route")
+	requestBytesDesc = desc("request_body_bytes_total",
+		"Bytes of request bodies read from clients.", "route")
+	responseBytesDesc = desc("response_body_bytes_total",
+		"Bytes of answer bodies written to clients.", "route")
+
+	// The counter is not called connections_total: in OpenMetrics its family
+	// would then have the same name as the gauge.
+	connectionsDesc = desc("connections",
+		"Open connections of clients.", "listener")
+	connectionsOpenedDesc = desc("connections_opened_total",
+		"Connections of clients that were accepted.", "listener")
+	connectionsRefusedDesc = desc("connections_refused_total",
+		"Connections of clients that were closed at once.", "listener", "reason")
+
+	endpointHealthyDesc = desc("endpoint_healthy",
+		"1 if the endpoint takes requests, 0 if it does not.", "upstream", "endpoint")
+	endpointActiveDesc = desc("endpoint_active_requests",
+		"Requests on their way to the endpoint or back.", "upstream", "endpoint")
+	endpointAttemptsDesc = desc("endpoint_attempts_total",
+		"Attempts begun at the endpoint.", "upstream", "endpoint")
+	endpointFailuresDesc = desc("endpoint_failures_total",
+		"Attempts that failed by the fault of the endpoint or the network.", "upstream", "endpoint")
+	upstreamEndpointsDesc = desc("upstream_endpoints",
+		"Endpoints by arm and state; an empty arm is the whole set.", "upstream", "arm", "state")
+	discoveryAgeDesc = desc("discovery_age_seconds",
+		"Time since discovery last confirmed the set of endpoints; +Inf if it never did.", "upstream")
+	discoveryFailuresDesc = desc("discovery_failures_total",
+		"Failed attempts to reach the registry.", "upstream")
+)
+
+var collectedDescs = []*prometheus.Desc{
+	requestsDesc, requestDurationDesc, gatewayDurationDesc, upstreamDurationDesc,
+	requestErrorsDesc, inFlightDesc, requestBytesDesc, responseBytesDesc,
+	connectionsDesc, connectionsOpenedDesc, connectionsRefusedDesc,
+	endpointHealthyDesc, endpointActiveDesc, endpointAttemptsDesc, endpointFailuresDesc,
+	upstreamEndpointsDesc, discoveryAgeDesc, discoveryFailuresDesc,
+}
