@@ -1,8 +1,10 @@
 package obs
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +18,7 @@ import (
 type Build struct {
 	Version   string
 	Commit    string
-	GoVersion string
+	GoVersion string // default: that of the running binary
 }
 
 // Metrics are all metrics of a process, in a registry of their own: whatever a
@@ -56,7 +58,7 @@ func NewMetrics(b Build) *Metrics {
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "pithead_build_info", Help: "Always 1; the labels say which binary this is.",
-		ConstLabels: prometheus.Labels{"version": b.Version, "commit": b.Commit, "goversion": b.GoVersion},
+		ConstLabels: prometheus.Labels{"version": b.Version, "commit": b.Commit, "goversion": cmp.Or(b.GoVersion, runtime.Version())},
 	})
 	info.Set(1)
 	m.registry.MustRegister(m.panics, m.logDropped, m.reloads, m.reloadOK, m.reloadTime, m.generation, info,
