@@ -1,6 +1,7 @@
 package canon
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -180,6 +181,18 @@ var mutators = map[string]func(string) string{
 	"encoded question mark": func(p string) string { return p + "%3f.png" },
 	"overlong":              func(p string) string { return "/x/%c0%ae%c0%ae" + p },
 	"trailing dot segment":  func(p string) string { return strings.TrimSuffix(p, "/") + "/." },
+}
+
+func encodeLetters(path, format string) string {
+	var out strings.Builder
+	for _, c := range []byte(path) {
+		if c == 'a' || c == 'm' {
+			fmt.Fprintf(&out, format, c)
+		} else {
+			out.WriteByte(c)
+		}
+	}
+	return out.String()
 }
 
 // TestMutatedPaths is the metamorphic test: a mutated path is refused, or its

@@ -2,7 +2,6 @@ package canon
 
 import (
 	"net/url"
-	"strings"
 
 	"github.com/pithead/pithead/gateway"
 )
@@ -44,26 +43,4 @@ func Rewrite(u *url.URL, path string) error {
 	}
 	SetPath(u, canonical)
 	return nil
-}
-
-// MatchPath is the path that routes are matched against: decoded, but with
-// encoded slashes and percent signs left as they are, so that one can be told from a separator.
-// It takes the canonical URL that Request leaves behind.
-func MatchPath(u *url.URL) string {
-	if strings.IndexByte(u.Path, '%') < 0 && !strings.Contains(u.RawPath, "%2F") {
-		return u.Path
-	}
-	var out strings.Builder
-	escaped := u.EscapedPath()
-	for i := 0; i < len(escaped); i++ {
-		c := escaped[i]
-		if c == '%' && i+2 < len(escaped) {
-			if v := unhex(escaped[i+1])<<4 | unhex(escaped[i+2]); v != '/' && v != '%' {
-				c = v
-				i += 2
-			}
-		}
-		out.WriteByte(c)
-	}
-	return out.String()
 }

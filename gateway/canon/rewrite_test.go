@@ -1,23 +1,9 @@
 package canon
 
 import (
-	"fmt"
 	"net/url"
-	"strings"
 	"testing"
 )
-
-func encodeLetters(path, format string) string {
-	var out strings.Builder
-	for _, c := range []byte(path) {
-		if c == 'a' || c == 'm' {
-			fmt.Fprintf(&out, format, c)
-		} else {
-			out.WriteByte(c)
-		}
-	}
-	return out.String()
-}
 
 // TestSetPath is row P15: a URL that SetPath has written is the one that net/url
 // would have parsed.
@@ -82,26 +68,4 @@ func TestRewrite(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestMatchPath is row P22 as far as it concerns the path: a template for one
-// segment must see `a%2Fb` as one.
-func TestMatchPath(t *testing.T) {
-	f := func(escaped, want string) {
-		t.Helper()
-		u := &url.URL{}
-		SetPath(u, escaped)
-		if got := MatchPath(u); got != want {
-			t.Errorf("MatchPath(%q) = %q; want %q", escaped, got, want)
-		}
-	}
-	f("/users/a", "/users/a")
-	f("/users/a%20b", "/users/a b")
-	f("/users/%28a%29", "/users/(a)")
-	f("/users/a%2Fb", "/users/a%2Fb")
-	f("/users/a%2Fb%20c", "/users/a%2Fb c")
-	f("/users/a%252Fb", "/users/a%252Fb")
-	f("/users/100%25", "/users/100%25")
-	f("/a%3Bb;c", "/a;b;c")
-	f("/caf%C3%A9%2F", "/café%2F")
 }
