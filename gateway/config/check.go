@@ -51,7 +51,7 @@ func (c *Config) check() Errors {
 	errs = append(errs, c.checkNames()...)
 	errs = append(errs, c.checkMatches()...)
 	for i, name := range c.KeepHeaders {
-		if !tokenForm.MatchString(name) {
+		if name != "" && !tokenForm.MatchString(name) {
 			errs = append(errs, c.Errorf(&c.KeepHeaders[i], "%q is no name of a header", name))
 		}
 	}

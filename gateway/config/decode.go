@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding"
 	"fmt"
 	"reflect"
@@ -44,16 +45,18 @@ func (d *decoder) in(name string, decode func() bool) bool {
 
 // where is the path of the value as a prefix for a message.
 func (d *decoder) where() string {
-	if len(d.path) == 0 {
-		return ""
+	if path := d.name(); path != "" {
+		return path + ": "
 	}
-	return strings.ReplaceAll(strings.Join(d.path, "."), ".[", "[") + ": "
+	return ""
 }
+
+func (d *decoder) name() string { return strings.ReplaceAll(strings.Join(d.path, "."), ".[", "[") }
 
 // value decodes s into v, which must be addressable. It says whether all went well.
 func (d *decoder) value(v reflect.Value, s slot) bool {
 	if s.node.kind == nullNode {
-		return d.fail(s.errorf("%shas no value; give it one or remove it", d.subject()))
+		return d.fail(s.errorf("%s has no value; give it one or remove it", cmp.Or(d.name(), "the file")))
 	}
 	if v.Type() == blockType {
 		return d.block(v, s)
@@ -79,14 +82,6 @@ func (d *decoder) value(v reflect.Value, s slot) bool {
 		return d.fail(s.errorf("%swant %s, not %s", d.where(), words(v.Type()), s.node.what()))
 	}
 	return d.scalar(v, s)
-}
-
-// subject names the value in a message that begins with it.
-func (d *decoder) subject() string {
-	if len(d.path) == 0 {
-		return ""
-	}
-	return strconv.Quote(d.path[len(d.path)-1]) + " "
 }
 
 func (d *decoder) scalar(v reflect.Value, s slot) bool {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
 // Pos is a place in a configuration file. Lines and columns count from 1;
@@ -99,20 +98,33 @@ const longLine = 160
 // before the column in what is left.
 func excerpt(line string, column int) (text string, caret int) {
 	caret = max(column-1, 0)
-	if utf8.RuneCountInString(line) <= longLine {
-		return line, caret
+	if len(line) <= longLine {
+		return printable(line), caret
 	}
-	runes := []rune(line)
-	from := min(max(caret-longLine/2, 0), len(runes))
-	to := min(from+longLine, len(runes))
-	text, caret = string(runes[from:to]), caret-from
-	if from > 0 {
-		text, caret = "…"+text, caret+1
-	}
-	if to < len(runes) {
+	from := max(caret-longLine/2, 0)
+	start := skipRunes(line, from)
+	text = line[start:]
+	end := skipRunes(text, longLine)
+	cut := end < len(text)
+	text = printable(text[:end])
+	if cut {
 		text += "…"
 	}
+	if caret -= from; from > 0 {
+		text, caret = "…"+text, caret+1
+	}
 	return text, caret
+}
+
+// skipRunes is the length in bytes of the first n characters of s.
+func skipRunes(s string, n int) int {
+	for i := range s {
+		if n == 0 {
+			return i
+		}
+		n--
+	}
+	return len(s)
 }
 
 // Suggest returns ` (did you mean "x"?)` for the nearest of from, or "" when
@@ -125,7 +137,7 @@ func Suggest(name string, from []string) string {
 }
 
 func nearest(name string, from []string) string {
-	best, least := "", 1+max(1, min(len(name)/3, 3))
+	best, least := "", 1+min(3, (len(name)+1)/3)
 	if len(name) > 100 {
 		return ""
 	}

@@ -199,7 +199,17 @@ func (s *sourceFile) errorAt(p place, format string, args ...any) *Error {
 	p.line = max(1, min(p.line, s.lineCount()))
 	line := s.line(p.line)
 	p.column = max(1, min(p.column, utf8.RuneCountInString(line)+1))
-	e := &Error{Pos: Pos{File: s.name, Line: p.line, Column: p.column}, Msg: fmt.Sprintf(format, args...), file: s.index}
+	e := &Error{Pos: Pos{File: s.name, Line: p.line, Column: p.column}, Msg: printable(fmt.Sprintf(format, args...)), file: s.index}
 	e.Source, e.caret = excerpt(s.masked(p.line, line), p.column)
 	return e
+}
+
+// printable keeps a file from talking to the terminal that an error is shown on.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r >= 0x7F && r < 0xA0 {
+			return utf8.RuneError
+		}
+		return r
+	}, text)
 }

@@ -63,7 +63,9 @@ func (n *node) entry(key string) *entry {
 	return nil
 }
 
-func (n *node) errorf(format string, args ...any) *Error { return n.file.errorAt(n.at, format, args...) }
+func (n *node) errorf(format string, args ...any) *Error {
+	return n.file.errorAt(n.at, format, args...)
+}
 
 // what names the form of a value in messages.
 func (n *node) what() string {

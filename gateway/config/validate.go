@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -19,7 +20,9 @@ var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]*$`)
 // faults collects mistakes, each at the path of its setting.
 type faults []error
 
-func (f *faults) at(path, format string, args ...any) { *f = append(*f, kind.At(path, format, args...)) }
+func (f *faults) at(path, format string, args ...any) {
+	*f = append(*f, kind.At(path, format, args...))
+}
 
 func (f faults) err() error { return errors.Join(f...) }
 
@@ -49,7 +52,7 @@ func (f *faults) size(path string, n, least, most kind.Size) {
 
 func (f *faults) oneOf(path, value string, known ...string) {
 	if !slices.Contains(known, value) {
-		f.at(path, "%q is not known here%s; known are %s", value, Suggest(value, known), strings.Join(known, ", "))
+		f.at(path, "%q is not known here%s", value, cmp.Or(Suggest(value, known), "; known are "+strings.Join(known, ", ")))
 	}
 }
 
