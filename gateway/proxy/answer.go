@@ -102,6 +102,9 @@ func (s *relay) accept(res *http.Response) error {
 	if gateway.IsGRPC(s.in) || isEventStream(h) {
 		s.x.Streaming()
 	}
+	if res.StatusCode < 200 || res.StatusCode > 999 {
+		return badAnswer("bad_status") // net/http panics on some of these
+	}
 	protectEndToEnd(h)
 	if s.x.Scheme == "http" {
 		delete(h, "Strict-Transport-Security") // RFC 6797 section 7.2

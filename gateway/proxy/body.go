@@ -34,7 +34,8 @@ type requestBody struct {
 	// armed says that there is, or was, a deadline of ours. When it ends a read,
 	// net/http cancels the context of the request as if the client had gone.
 	armed atomic.Bool
-	read  int64 // guarded by busy
+	late  atomic.Bool // the time was up while the client was to send
+	read  int64       // guarded by busy
 
 	declared http.Header // trailers of the client's request, filled by net/http
 	trailer  http.Header // what of them goes upstream
@@ -95,6 +96,18 @@ func (b *requestBody) Close() error {
 		b.arm()
 	}
 	return nil
+}
+
+// expire is for the end of the request's context. An HTTP/1 transport does not
+// return before it has got its last read of the body back.
+func (b *requestBody) expire() {
+	// net/http ends the context when a read fails, before that read returns: the
+	// verdict is the reader's then.
+	b.await(awaitRead)
+	if b.waiting() {
+		b.late.Store(true)
+	}
+	_ = b.Close() // nobody is to read it
 }
 
 // waiting says whether a read waits for the client now.

@@ -71,13 +71,14 @@ func (s *relay) blameContext() *gateway.Error {
 	if err == nil {
 		return nil
 	}
-	if e, ok := errors.AsType[*gateway.Error](context.Cause(s.Context)); ok {
+	e, ok := errors.AsType[*gateway.Error](context.Cause(s.Context))
+	late := errors.Is(err, context.DeadlineExceeded) || ok && e.Status == http.StatusGatewayTimeout
+	switch {
+	case late && s.body != nil && (s.body.late.Load() || s.body.waiting()):
+		return bodyTimeout(err) // the upstream cannot answer what it has not got
+	case ok:
 		return e // whoever ended it knows better
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		if s.body != nil && s.body.waiting() {
-			return bodyTimeout(err) // the upstream cannot answer what it has not got
-		}
+	case late:
 		return timedOut(err)
 	}
 	if s.body != nil && s.body.armed.Load() {

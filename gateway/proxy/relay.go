@@ -20,6 +20,7 @@ type relay struct {
 	in      *http.Request // the client's request, with this context and body
 	w       writer
 	body    *requestBody // nil when there is none
+	unwatch func() bool  // ends the watch of the context for the body
 	upgrade bool         // the request may become a tunnel
 	answer  answer
 
@@ -37,6 +38,7 @@ func newRelay(w http.ResponseWriter, r *http.Request) *relay {
 	if hasBody(r) {
 		s.body = &requestBody{in: r.Body, s: s, busy: make(chan struct{}, 1)}
 		s.in.Body = s.body
+		s.unwatch = context.AfterFunc(s.Context, s.body.expire)
 		if r.ProtoMajor == 1 {
 			// A writer that cannot do it is not net/http's, and needs it not.
 			_ = http.NewResponseController(w).EnableFullDuplex()
@@ -78,6 +80,9 @@ func (s *relay) fail(err error) {
 // transport, and records why an answer was broken off.
 func (s *relay) finish() {
 	p := recover()
+	if s.unwatch != nil {
+		s.unwatch()
+	}
 	if p == nil {
 		s.settle()
 		return
