@@ -37,7 +37,7 @@ type attempt struct {
 // are a *gateway.Error, those of reading the answer's body too.
 func (c *Cluster) RoundTrip(req *http.Request) (*http.Response, error) {
 	x := gateway.ExchangeOf(req)
-	ep, err := c.pick(x)
+	ep, err := c.Pick(x)
 	if err == nil && c.opts.Protocol == "h2c" && req.Header.Get("Upgrade") != "" {
 		// RFC 9113 §8.2.2: HTTP/2 has no Upgrade.
 		err = &gateway.Error{Status: http.StatusNotImplemented, Reason: "upgrade_unsupported", Msg: "this service cannot switch protocols", Cause: gateway.CauseClient}
@@ -65,7 +65,8 @@ func closeBody(req *http.Request) {
 	}
 }
 
-func (c *Cluster) pick(x *gateway.Exchange) (*gateway.Endpoint, error) {
+// Pick chooses the endpoint of an attempt for x, as RoundTrip does.
+func (c *Cluster) Pick(x *gateway.Exchange) (*gateway.Endpoint, error) {
 	g, ok := c.set.Load().group(x.Subset)
 	if !ok {
 		return nil, &gateway.Error{
@@ -94,10 +95,10 @@ func (c *Cluster) begin(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Req
 	ep.Stats.Active.Add(1)
 	ep.Stats.Requests.Add(1)
 
-	a := &attempt{c: c, x: x, ep: ep, in: req.Context(), url: *req.URL}
-	a.ctx, a.cancel = context.WithCancelCause(a.in)
-	a.watch.expired = a.expired
-	out := req.WithContext(a.ctx)
+	ctx, cancel := context.WithCancelCause(req.Context())
+	a := &attempt{c: c, x: x, ep: ep, in: req.Context(), ctx: ctx, cancel: cancel, url: *req.URL}
+	a.watch.owner = a
+	out := req.WithContext(ctx)
 	out.URL = &a.url
 	a.url.Host = ep.Addr
 	a.url.Scheme = "http"

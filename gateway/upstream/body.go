@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,7 +20,9 @@ type requestBody struct {
 func (b *requestBody) Read(p []byte) (int, error) {
 	b.a.watch.clientAsked()
 	n, err := b.inner.Read(p)
-	b.a.watch.clientGave()
+	if b.a.ctx.Err() == nil { // otherwise whose turn it was when the attempt ended must stay known
+		b.a.watch.clientGave()
+	}
 	// After Close a read fails because the transport has given up, not the client.
 	if err != nil && err != io.EOF && !b.closed.Load() {
 		b.failed.Store(true)
@@ -71,7 +74,7 @@ type tunnelBody struct {
 func (b *tunnelBody) Read(p []byte) (int, error) {
 	n, err := b.conn.Read(p)
 	b.a.watch.answerMoved()
-	if err == nil || err == io.EOF {
+	if err == nil || errors.Is(err, io.EOF) {
 		return n, err
 	}
 	e := b.a.blame(err, phaseBody)

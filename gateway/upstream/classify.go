@@ -162,7 +162,9 @@ var (
 	resetTexts = []string{
 		"http: server closed idle connection",
 		"http2: client connection lost",
+		"http2: client conn could not be established",
 		"http2: server sent GOAWAY",
+		"http2: Transport received Server's graceful shutdown GOAWAY",
 	}
 	invalidTexts = []string{
 		"net/http: invalid ",

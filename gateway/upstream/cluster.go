@@ -28,7 +28,7 @@ type Options struct {
 	Timeouts Timeouts       // zero values mean the defaults
 	MaxIdle  int            // idle connections kept to one endpoint; default 64
 	Health   *HealthOptions // nil: every endpoint is taken to be well
-	Log      *slog.Logger
+	Log      *slog.Logger   // says which upstream it is about
 
 	dial dialFunc // for tests
 }
@@ -109,7 +109,6 @@ func New(o Options) *Cluster {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	o.Log = o.Log.With("upstream", o.Name)
 	o.Timeouts = o.Timeouts.withDefaults()
 	o.MaxIdle = cmp.Or(o.MaxIdle, 64)
 	c := &Cluster{opts: o, filled: make(chan struct{})}

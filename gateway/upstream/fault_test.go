@@ -259,7 +259,7 @@ func TestFault8StaleConnection(t *testing.T) {
 func TestN8X13GzipUntouched(t *testing.T) {
 	var bomb bytes.Buffer
 	z := gzip.NewWriter(&bomb)
-	if _, err := z.Write(make([]byte, 20<<20)); err != nil {
+	if _, err := z.Write(make([]byte, 4<<20)); err != nil {
 		t.Fatal(err)
 	}
 	if err := z.Close(); err != nil {
@@ -356,7 +356,7 @@ func TestFault45ClientLeaves(t *testing.T) {
 		}, nil)
 		c := start(t, at(addr), nil)
 		ctx, leave := context.WithCancel(t.Context())
-		r, _ := requestContext(t, ctx, "GET", nil)
+		r, _ := requestContext(ctx, t, "GET", nil)
 		var left time.Time
 		go func() { <-arrived; left = time.Now(); leave() }()
 		_, err := c.RoundTrip(r)
@@ -374,7 +374,7 @@ func TestFault45ClientLeaves(t *testing.T) {
 		}, nil)
 		c := start(t, at(addr), nil)
 		ctx, leave := context.WithCancel(t.Context())
-		r, _ := requestContext(t, ctx, "GET", nil)
+		r, _ := requestContext(ctx, t, "GET", nil)
 		resp, err := c.RoundTrip(r)
 		if err != nil {
 			t.Fatal(err)

@@ -31,7 +31,6 @@ const (
 // that an upstream which is configured anew with the same discovery has its
 // endpoints at once, even while the registry is away.
 type Feed struct {
-	name   string
 	src    gateway.Source
 	log    *slog.Logger
 	ctx    context.Context
@@ -49,10 +48,10 @@ type Feed struct {
 
 type subscriber struct{ f func([]gateway.Target) }
 
-// NewFeed makes a feed; Start starts it. name is for logs.
+// NewFeed makes a feed; Start starts it. name tells it apart in logs.
 func NewFeed(name string, src gateway.Source, log *slog.Logger) *Feed {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Feed{name: name, src: src, log: log, ctx: ctx, cancel: cancel}
+	return &Feed{src: src, log: log.With("feed", name), ctx: ctx, cancel: cancel}
 }
 
 // Start runs the source. Only the first call counts.
@@ -107,7 +106,7 @@ func (f *Feed) run() {
 			pause = minRestart
 		}
 		wait := pause/2 + rand.N(pause/2) // so that replicas do not come back together
-		f.log.Error("discovery source stopped, will start it again", "upstream", f.name, "in", wait, "error", err)
+		f.log.Error("discovery source stopped, will start it again", "in", wait, "error", err)
 		select {
 		case <-f.ctx.Done():
 			return
@@ -148,7 +147,7 @@ func (f *Feed) publish(ctx context.Context, targets []gateway.Target) {
 		return
 	}
 	if told > maxTargets {
-		f.log.Error("discovery tells of too many endpoints, the rest is ignored", "upstream", f.name, "endpoints", told, "limit", maxTargets)
+		f.log.Error("discovery tells of too many endpoints, the rest is ignored", "endpoints", told, "limit", maxTargets)
 	}
 	f.known, f.targets = true, set
 	for _, s := range f.subs {

@@ -163,10 +163,10 @@ func serve(t testing.TB, handler http.HandlerFunc, change func(*http.Server)) st
 // request makes a request with an exchange, as the server would.
 func request(t testing.TB, method string, body io.Reader) (*http.Request, *gateway.Exchange) {
 	t.Helper()
-	return requestContext(t, t.Context(), method, body)
+	return requestContext(t.Context(), t, method, body)
 }
 
-func requestContext(t testing.TB, ctx context.Context, method string, body io.Reader) (*http.Request, *gateway.Exchange) {
+func requestContext(ctx context.Context, t testing.TB, method string, body io.Reader) (*http.Request, *gateway.Exchange) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(ctx, method, "http://api.example.com/v1/orders/7?x=1", body)
 	if err != nil {

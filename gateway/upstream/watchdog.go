@@ -22,7 +22,9 @@ const paused = time.Duration(-1)
 // has been some, it is set for the rest. That makes a read cost two looks at
 // the clock instead of two operations on the runtime's timer heap.
 type watchdog struct {
-	expired func(p phase, stream bool) // called with the lock held, once at most
+	owner interface {
+		expired(p phase, stream bool) // called with the lock held, once at most
+	}
 
 	mu     sync.Mutex
 	timer  *time.Timer
@@ -136,5 +138,5 @@ func (w *watchdog) fire() {
 		return
 	}
 	w.fired = true
-	w.expired(w.phase, w.stream)
+	w.owner.expired(w.phase, w.stream)
 }
