@@ -8,7 +8,6 @@ import (
 	"log/slog"
 
 	"github.com/pithead/pithead/gateway"
-	"github.com/pithead/pithead/gateway/keep"
 	"github.com/pithead/pithead/gateway/kind"
 )
 
@@ -22,7 +21,6 @@ var Kinds = kind.NewTable[Env, gateway.Source]("discovery source", source)
 type Env struct {
 	Upstream string // name of the upstream, for logs
 	Dir      string // folder of the file that names the source; relative paths start here
-	Keep     *keep.Scope
 	Log      *slog.Logger
 
 	// Failed is told of each failed attempt to reach the registry, for the

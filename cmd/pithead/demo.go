@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pithead/pithead/configs"
+	"github.com/pithead/pithead/gateway/demo"
+	"github.com/pithead/pithead/gateway/server"
+)
+
+// demoOptions are the flags of `pithead demo`.
+type demoOptions struct{ listen, admin, consul string }
+
+func demoCommand() *cobra.Command {
+	var o demoOptions
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Run the gateway with stable and canary demo upstreams inside",
+		Long: `Demo runs the gateway with three instances of a small service inside this
+process, and prints requests to try. Its configuration is written to a folder of
+its own, so that it can be edited while the gateway runs.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd, o) },
+	}
+	cmd.Flags().StringVar(&o.listen, "listen", ":8080", "address of the gateway")
+	cmd.Flags().StringVar(&o.admin, "admin", "127.0.0.1:9901", "address of the admin API")
+	cmd.Flags().StringVar(&o.consul, "consul", "", "a Consul binary: start an agent and register the services there")
+	return cmd
+}
+
+func runDemo(cmd *cobra.Command, o demoOptions) (err error) {
+	services, err := demo.Start()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, demo.Stop(services)) }()
+	vars := map[string]string{"DEMO_LISTEN": o.listen, "DEMO_ADMIN": o.admin}
+	for _, s := range services {
+		vars[s.Env()] = s.Addr
+	}
+	file := "demo.yaml"
+	if o.consul != "" {
+		file = "demo-consul.yaml"
+		consul, err := startDemoConsul(cmd.Context(), cmd, o.consul, services)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, consul.Stop()) }()
+		vars["DEMO_CONSUL"] = consul.Address
+	}
+	path, err := writeDemo(file)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(filepath.Dir(path))) }()
+	for name, value := range vars {
+		if err := os.Setenv(name, value); err != nil {
+			return err
+		}
+	}
+	log := newLog(cmd.ErrOrStderr(), slog.LevelWarn)
+	return serve(cmd.Context(), path, log, func(s *server.Server) {
+		cmd.Print(demoText(path, s.Addrs()["web"].String(), o.admin))
+	})
+}
+
+func startDemoConsul(ctx context.Context, cmd *cobra.Command, binary string, services []*demo.Service) (*demo.Consul, error) {
+	consul, err := demo.StartConsul(ctx, binary, cmd.ErrOrStderr())
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range services {
+		if err := consul.Register(ctx, s); err != nil {
+			return nil, errors.Join(fmt.Errorf("register %s: %w", s.Name, err), consul.Stop())
+		}
+	}
+	cmd.Printf("Consul is at %s\n", consul.Address)
+	return consul, nil
+}
+
+// writeDemo puts the configuration where it may be edited.
+func writeDemo(name string) (path string, err error) {
+	text, err := configs.Files.ReadFile(name)
+	if err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp("", "pithead-demo-")
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, "pithead.yaml")
+	return path, os.WriteFile(path, text, 0o600)
+}
+
+// demoText is what a newcomer reads first.
+func demoText(path, listen, admin string) string {
+	web := "localhost:" + portOf(listen)
+	return fmt.Sprintf(`Pithead serves on %[1]s. Try, in another terminal:
+
+  curl %[1]s/v1/orders/7                          # arm stable
+  curl -H 'x-canary: always' %[1]s/v1/orders/7    # arm canary
+  for u in ann bob cyd dan; do curl -H "x-user: $u" %[1]s/v2/hello; done   # each user keeps an arm
+  curl %[2]s/metrics
+  pithead explain GET http://%[1]s/v1/orders/7 -H 'x-canary: always'
+
+Edit %[3]s and save: it is taken over at once.
+Ctrl-C ends it.
+
+`, web, admin, path)
+}
+
+func portOf(addr string) string {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	return port
+}

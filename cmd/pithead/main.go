@@ -1,0 +1,71 @@
+// Command pithead is an API gateway: one daemon at the edge. README.md shows
+// how to use it; `pithead help` lists its commands.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// Set by the linker.
+var (
+	version = "unknown"
+	commit  = "unknown"
+)
+
+const defaultFile = "pithead.yaml"
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is main with everything that a test wants to hold in its hands.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status int) {
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	if !errors.Is(err, errSaid) {
+		_, _ = fmt.Fprintln(stderr, "pithead:", err) // stderr is the last resort
+	}
+	return 1
+}
+
+// errSaid ends a command with status 1 after it has said why itself.
+var errSaid = errors.New("said")
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "pithead",
+		Short:         "An API gateway: canary routing, discovery, strict reloads, and the truth about latency",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(
+		runCommand(), checkCommand(), explainCommand(), routesCommand(), kindsCommand(), schemaCommand(),
+		reloadCommand(), demoCommand(), versionCommand(), referenceCommand(),
+	)
+	return root
+}
+
+// fileOf is the configuration file that a command works on.
+func fileOf(args []string) string {
+	if len(args) > 0 {
+		return args[0]
+	}
+	return defaultFile
+}
+
+// yamlFiles lets the shell complete configuration files.
+func yamlFiles(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
+}

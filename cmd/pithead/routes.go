@@ -1,0 +1,60 @@
+package main
+
+import (
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pithead/pithead/gateway/admin"
+)
+
+func routesCommand() *cobra.Command {
+	var flags adminFlags
+	cmd := &cobra.Command{
+		Use:   "routes [FILE]",
+		Short: "List the routes in order of precedence, of a file or of the running daemon",
+		Args:  cobra.MaximumNArgs(1), ValidArgsFunction: yamlFiles,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			routes, err := routesOf(cmd, args, &flags)
+			if err != nil {
+				cmd.PrintErrln(err)
+				return errSaid
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			table := [][]string{{"ROUTE", "MATCH", "USE", "TO", "WRITTEN AT"}}
+			for _, r := range routes {
+				use := strings.Join(r.Use, ", ")
+				if use == "" {
+					use = "-"
+				}
+				table = append(table, []string{r.Name, r.Match, use, r.Upstream, r.Position})
+			}
+			for _, row := range table {
+				if _, err := w.Write([]byte(strings.Join(row, "\t") + "\n")); err != nil {
+					return err
+				}
+			}
+			return w.Flush()
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+func routesOf(cmd *cobra.Command, args []string, flags *adminFlags) ([]admin.RouteInfo, error) {
+	if len(args) == 1 {
+		snap, err := compileFile(args[0])
+		if err != nil {
+			return nil, err
+		}
+		defer closeQuietly(snap)
+		return routesView(snap), nil
+	}
+	client, err := flags.dial()
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	return client.Routes(cmd.Context())
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pithead/pithead/gateway/admin"
+	"github.com/pithead/pithead/gateway/config"
+	"github.com/pithead/pithead/gateway/obs"
+	"github.com/pithead/pithead/gateway/server"
+)
+
+func runCommand() *cobra.Command {
+	var level slog.Level
+	cmd := &cobra.Command{
+		Use:   "run [FILE]",
+		Short: "Run the gateway",
+		Long: `Run serves the configuration in FILE (default pithead.yaml) until SIGTERM or
+SIGINT, and then drains; a second signal hurries. A changed file is taken over,
+SIGHUP reloads in any case, SIGUSR1 opens the access log anew.`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: yamlFiles,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return serve(cmd.Context(), fileOf(args), newLog(cmd.ErrOrStderr(), level), func(*server.Server) {})
+		},
+	}
+	cmd.Flags().TextVar(&level, "log-level", slog.LevelInfo, "least level of the process log: debug, info, warn or error")
+	return cmd
+}
+
+func newLog(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// serve runs the gateway until a signal or ctx ends it. ready is called when it
+// serves.
+func serve(ctx context.Context, path string, log *slog.Logger, ready func(*server.Server)) error {
+	metrics := obs.NewMetrics(obs.Build{Version: version, Commit: commit})
+	s := server.New(server.Options{
+		Path: path, Metrics: metrics, Log: log, Admin: adminHandler(metrics), ListenAdmin: admin.Listen, Serving: ready,
+	})
+	metrics.CollectUpstreams(func() []obs.UpstreamState {
+		if snap := s.Snapshot(); snap != nil {
+			return upstreamStates(snap)
+		}
+		return nil
+	})
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
+	defer signal.Stop(signals)
+	signal.Ignore(syscall.SIGPIPE) // a reader of the access log that goes away must not end the process
+	done := make(chan struct{})
+	defer func() { <-done }()
+	ended, end := context.WithCancel(context.Background())
+	defer end()
+	go func() {
+		defer close(done)
+		handleSignals(ended, signals, s, log, stop)
+	}()
+	return s.Run(ctx)
+}
+
+// handleSignals runs until ended. The first SIGTERM or SIGINT stops, the second hurries.
+func handleSignals(ended context.Context, signals <-chan os.Signal, s *server.Server, log *slog.Logger, stop func()) {
+	stopping := false
+	for {
+		var sig os.Signal
+		select {
+		case sig = <-signals:
+		case <-ended.Done():
+			return
+		}
+		switch {
+		case sig == syscall.SIGHUP:
+			_, _ = s.Reload(ended, server.TriggerSignal) // the server logs why it refused
+		case sig == syscall.SIGUSR1:
+			if err := s.ReopenLog(); err != nil {
+				log.Error("access log not opened again", "error", err)
+			}
+		case stopping:
+			s.Hurry()
+		default:
+			log.Info("stopping", "signal", sig.String())
+			stopping = true
+			stop()
+		}
+	}
+}
+
+// adminHandler wires the admin API to a server.
+func adminHandler(metrics *obs.Metrics) func(*server.Server, *config.Config) (http.Handler, error) {
+	return func(s *server.Server, c *config.Config) (http.Handler, error) {
+		return admin.New(admin.Options{
+			Address: c.Admin.Address, Token: c.Admin.Token, Hosts: c.Admin.Hosts,
+			Metrics: metrics.Handler(),
+			Ready:   s.Ready,
+			Reload: func(ctx context.Context) (admin.ReloadResult, error) {
+				before := s.Status().Generation
+				generation, err := s.Reload(ctx, server.TriggerAdmin)
+				return admin.ReloadResult{Generation: generation, Changed: generation != before}, err
+			},
+			Config:    c.Redacted,
+			Status:    func() admin.Status { return statusView(s) },
+			Routes:    func() []admin.RouteInfo { return routesView(s.Snapshot()) },
+			Endpoints: func() []admin.UpstreamInfo { return endpointsView(s.Snapshot()) },
+			Explain:   func(r *http.Request) admin.Explanation { return explainView(s.Snapshot(), r) },
+		})
+	}
+}
+
+// adminFlags are the flags of commands that talk to a running daemon.
+type adminFlags struct{ address, tokenFile string }
+
+func (f *adminFlags) add(cmd *cobra.Command) {
+	address := os.Getenv("PITHEAD_ADMIN")
+	if address == "" {
+		address = "127.0.0.1:9901"
+	}
+	cmd.Flags().StringVar(&f.address, "admin", address, "admin address of the running daemon, or unix:PATH ($PITHEAD_ADMIN)")
+	cmd.Flags().StringVar(&f.tokenFile, "token-file", "", "file with the admin token")
+}
+
+func (f *adminFlags) dial() (*admin.Client, error) {
+	token, err := readToken(f.tokenFile)
+	if err != nil {
+		return nil, fmt.Errorf("token file: %w", err)
+	}
+	return admin.Dial(f.address, token)
+}

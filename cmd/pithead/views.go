@@ -1,0 +1,133 @@
+package main
+
+import (
+	"cmp"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/pithead/pithead/gateway/admin"
+	"github.com/pithead/pithead/gateway/build"
+	"github.com/pithead/pithead/gateway/config"
+	"github.com/pithead/pithead/gateway/obs"
+	"github.com/pithead/pithead/gateway/server"
+)
+
+// What the admin API shows of a snapshot. The commands that work on a file show
+// the same.
+
+func routesView(snap *build.Snapshot) []admin.RouteInfo {
+	all := []admin.RouteInfo{}
+	for _, r := range snap.Order() {
+		var use []string
+		for _, b := range r.Use {
+			use = append(use, b.Kind)
+		}
+		all = append(all, admin.RouteInfo{
+			Name: r.Name, Match: matchText(&r.Match), Use: use, Upstream: r.To, Position: snap.Config.Pos(r).String(),
+		})
+	}
+	return all
+}
+
+// matchText writes a match in one line.
+func matchText(m *config.Match) string {
+	var parts []string
+	if len(m.Methods) > 0 {
+		parts = append(parts, strings.Join(m.Methods, ","))
+	}
+	hosts := m.Hosts
+	if m.Host != "" {
+		hosts = append([]string{m.Host}, hosts...)
+	}
+	path := m.Path
+	switch {
+	case m.Prefix == "/":
+		path = "/*"
+	case m.Prefix != "":
+		path = m.Prefix + "/*"
+	case m.PathRegex != "":
+		path = "~" + m.PathRegex
+	}
+	parts = append(parts, strings.Join(hosts, ",")+path)
+	for _, set := range []struct {
+		mark   string
+		values map[string]string
+	}{{"header ", m.Headers}, {"query ", m.Query}} {
+		var conditions []string
+		for name, value := range set.values {
+			conditions = append(conditions, strings.TrimSuffix(name+"="+value, "="))
+		}
+		slices.Sort(conditions)
+		for _, c := range conditions {
+			parts = append(parts, set.mark+c)
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+func endpointsView(snap *build.Snapshot) []admin.UpstreamInfo {
+	all := []admin.UpstreamInfo{}
+	for _, c := range snap.Clusters() {
+		info := admin.UpstreamInfo{Name: c.Name(), Confirmed: c.Confirmed(), Endpoints: []admin.EndpointInfo{}}
+		for _, e := range c.Endpoints() {
+			info.Endpoints = append(info.Endpoints, admin.EndpointInfo{
+				Addr: e.Addr, Healthy: e.Healthy, Weight: e.Weight, Zone: e.Zone, Tags: e.Tags, Meta: e.Meta,
+				Arms: e.Subsets, Active: e.Active, Requests: e.Requests, Failures: e.Failures,
+			})
+		}
+		all = append(all, info)
+	}
+	return all
+}
+
+// upstreamStates is the same for the metrics.
+func upstreamStates(snap *build.Snapshot) []obs.UpstreamState {
+	var all []obs.UpstreamState
+	for _, c := range snap.Clusters() {
+		state := obs.UpstreamState{Name: c.Name(), Confirmed: c.Confirmed(), Subsets: c.Subsets()}
+		for _, e := range c.Endpoints() {
+			state.Endpoints = append(state.Endpoints, obs.EndpointState{
+				Addr: e.Addr, Healthy: e.Healthy, Active: e.Active, Requests: e.Requests, Failures: e.Failures, Subsets: e.Subsets,
+			})
+		}
+		all = append(all, state)
+	}
+	return all
+}
+
+func explainView(snap *build.Snapshot, r *http.Request) admin.Explanation {
+	e := snap.Explain(r)
+	x := e.Exchange
+	view := admin.Explanation{
+		Request:  r.Method + " " + x.Scheme + "://" + r.Host + r.URL.RequestURI(),
+		Upstream: x.Upstream, Arm: x.Arm, ArmBy: x.ArmBy, Endpoint: e.Endpoint,
+	}
+	if e.Refused != nil {
+		view.Refused = &admin.Refusal{Status: e.Refused.Status, Reason: e.Refused.Reason, Detail: e.Refused.Msg}
+	}
+	if e.Route != nil {
+		view.Route, view.Match, view.Position = e.Route.Name, matchText(&e.Route.Match), snap.Config.Pos(e.Route).String()
+	}
+	for _, near := range e.Nearer {
+		view.Nearer = append(view.Nearer, admin.NearMiss{Route: near.Route.Name, Why: near.Why})
+	}
+	for _, step := range e.Steps {
+		view.Steps = append(view.Steps, admin.Step{Name: step.Name, Does: step.Does})
+	}
+	return view
+}
+
+func statusView(s *server.Server) admin.Status {
+	now := s.Status()
+	view := admin.Status{
+		Version: version, Commit: commit, GoVersion: runtime.Version(), Started: now.Started,
+		Generation: now.Generation, LoadedAt: now.Loaded, Files: now.Files,
+		LastReload: admin.LastReload{At: now.Tried, Trigger: cmp.Or(now.Trigger, server.TriggerStart)},
+	}
+	if now.Err != nil {
+		view.LastReload.Error = now.Err.Error()
+	}
+	return view
+}

@@ -1,0 +1,111 @@
+// Package pithead_test holds the tests of the house as a whole: who may import
+// whom, what every document must hold, what every kind must have.
+package pithead_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/pithead/pithead/"
+
+// rooms lists for every package which other packages of this module it may
+// import. A package that is missing here may not exist.
+var rooms = map[string][]string{
+	"gateway":                     {},
+	"gateway/kind":                {},
+	"gateway/keep":                {},
+	"gateway/siphash":             {},
+	"gateway/demo":                {},
+	"gateway/canon":               {"gateway"},
+	"gateway/obs":                 {"gateway"},
+	"gateway/config":              {"gateway", "gateway/kind"},
+	"gateway/route":               {"gateway"},
+	"gateway/balance":             {"gateway", "gateway/kind"},
+	"gateway/balance/balancetest": {"gateway"},
+	"gateway/upstream":            {"gateway", "gateway/keep"},
+	"gateway/proxy":               {"gateway", "gateway/canon"},
+	"middleware":                  {"gateway", "gateway/canon", "gateway/keep", "gateway/kind", "gateway/obs", "gateway/siphash"},
+	"middleware/middlewaretest":   {"gateway", "gateway/config", "gateway/keep", "gateway/kind", "middleware"},
+	"discovery":                   {"gateway", "gateway/keep", "gateway/kind"},
+	"discovery/discoverytest":     {"gateway", "discovery"},
+	"gateway/build": {
+		"discovery", "gateway", "gateway/balance", "gateway/canon", "gateway/config", "gateway/keep", "gateway/kind",
+		"gateway/obs", "gateway/proxy", "gateway/route", "gateway/upstream", "middleware",
+	},
+	"gateway/server": {"gateway", "gateway/build", "gateway/config", "gateway/keep", "gateway/obs"},
+	"gateway/admin":  {"gateway"},
+	"configs":        {},
+	"cmd/pithead": {
+		"configs", "gateway", "gateway/admin", "gateway/build", "gateway/config", "gateway/demo", "gateway/keep",
+		"gateway/kind", "gateway/obs", "gateway/server",
+	},
+	"test/consultest": {},
+}
+
+// outside lists modules that only one room may import.
+var outside = map[string]string{
+	"github.com/gorilla/mux":              "gateway/route",
+	"github.com/goccy/go-yaml":            "gateway/config discovery",
+	"github.com/hashicorp/consul":         "discovery",
+	"github.com/prometheus/client_golang": "gateway/obs",
+	"github.com/spf13/cobra":              "cmd/pithead",
+	"github.com/invopop/jsonschema":       "gateway/config",
+	"github.com/coreos/go-systemd":        "gateway/server",
+	"github.com/fsnotify/fsnotify":        "gateway/server discovery",
+	"github.com/cilium/ebpf":              "bpf",
+	"net/http/pprof":                      "",
+}
+
+func TestImportsGoOneWay(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "./...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var pkg struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&pkg); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		room, ours := strings.CutPrefix(pkg.ImportPath, module)
+		if !ours {
+			continue // the root, which is tests only
+		}
+		allowed, known := rooms[room]
+		if !known {
+			t.Errorf("package %s has no line in rooms", room)
+		}
+		for _, imported := range pkg.Imports {
+			checkImport(t, room, imported, allowed)
+		}
+	}
+}
+
+func checkImport(t *testing.T, room, imported string, allowed []string) {
+	t.Helper()
+	if inner, ours := strings.CutPrefix(imported, module); ours {
+		if !slices.Contains(allowed, inner) {
+			t.Errorf("%s imports %s; it may import %v", room, inner, allowed)
+		}
+		return
+	}
+	for prefix, owners := range outside {
+		if strings.HasPrefix(imported, prefix) && !slices.Contains(strings.Fields(owners), room) {
+			t.Errorf("%s imports %s; only %q may", room, imported, owners)
+		}
+	}
+	if room == "gateway" && strings.Contains(strings.Split(imported, "/")[0], ".") {
+		t.Errorf("gateway imports %s; it may import only the standard library", imported)
+	}
+}

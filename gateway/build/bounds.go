@@ -1,0 +1,41 @@
+package build
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/config"
+)
+
+var (
+	errTimeout  = &gateway.Error{Status: 504, Reason: "timeout", Msg: "the request took too long", Cause: gateway.CauseUpstream}
+	errTooLarge = &gateway.Error{Status: 413, Reason: "body_too_large", Msg: "the body is larger than this route allows", Cause: gateway.CauseClient, Close: true}
+)
+
+// withBounds applies the route's limits of duration and body size. Streams are
+// exempt: gRPC and upgrades from the start, the others as soon as the answer
+// turns out to be one.
+func withBounds(next http.Handler, r *config.Route) http.Handler {
+	timeout, limit := r.Timeout, int64(r.BodyLimit)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if gateway.IsStream(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if r.ContentLength > limit {
+			gateway.Fail(w, r, errTooLarge) // before a byte goes upstream
+			return
+		}
+		if r.ContentLength < 0 {
+			r.Body = http.MaxBytesReader(w, r.Body, limit)
+		}
+		ctx, cancel := context.WithCancelCause(r.Context())
+		defer cancel(nil)
+		timer := time.AfterFunc(timeout, func() { cancel(errTimeout) })
+		defer timer.Stop()
+		gateway.ExchangeOf(r).OnStream(func() { timer.Stop() })
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}

@@ -1,0 +1,89 @@
+package build
+
+import (
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+
+	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/config"
+)
+
+// Explanation is what would become of a request. It stops where the request
+// would be answered.
+type Explanation struct {
+	Exchange *gateway.Exchange // as the request would leave it
+	Refused  *gateway.Error    // set if it goes nowhere
+	Route    *config.Route     // nil when none matches
+	Nearer   []NearRoute       // routes that come before the one that matches, in order
+	Steps    []ExplainedStep   // the chain in order
+	Endpoint string            // the one that such a request would get next
+}
+
+// NearRoute is a route that did not match, and why.
+type NearRoute struct {
+	Route *config.Route
+	Why   string
+}
+
+// ExplainedStep is one middleware of a chain and what it would do.
+type ExplainedStep struct{ Name, Does string }
+
+// Explain tells what would become of r, which is made canonical on the way.
+// Nothing is sent anywhere. r has an absolute URL, whose scheme says which
+// listener it would come to: the first one by name with TLS for https, without
+// for http.
+func (s *Snapshot) Explain(r *http.Request) Explanation {
+	x := &gateway.Exchange{Listener: s.listenerFor(r.URL.Scheme)}
+	r = gateway.WithExchange(r, x)
+	e := Explanation{Exchange: x}
+	rt, err := s.route(r, x)
+	if err != nil {
+		e.Refused = gateway.AsError(err)
+		if errors.Is(err, errNoRoute) {
+			e.Nearer = s.nearer(r)
+		}
+		return e
+	}
+	e.Route, e.Nearer = s.Config.Routes[slices.Index(s.routes, rt)], s.nearer(r)
+	for _, step := range rt.steps {
+		e.Steps = append(e.Steps, ExplainedStep{step.name, step.Explain(r, x)})
+	}
+	if next, err := s.clusters[x.Upstream].Pick(x); err != nil {
+		e.Refused = gateway.AsError(err)
+	} else {
+		e.Endpoint = next.Addr
+	}
+	return e
+}
+
+// nearer are the routes that come before the one that matches r.
+func (s *Snapshot) nearer(r *http.Request) []NearRoute {
+	var all []NearRoute
+	for _, c := range s.table.Explain(r) {
+		if !c.Matched {
+			all = append(all, NearRoute{s.Config.Routes[c.Rule], c.Why})
+		}
+	}
+	return all
+}
+
+func (s *Snapshot) listenerFor(scheme string) string {
+	names := slices.Sorted(maps.Keys(s.Config.Listeners))
+	for _, name := range names {
+		if (s.Config.Listeners[name].TLS != nil) == (scheme == "https") {
+			return name
+		}
+	}
+	return names[0]
+}
+
+// Order are the routes in order of precedence.
+func (s *Snapshot) Order() []*config.Route {
+	var all []*config.Route
+	for _, i := range s.table.Order() {
+		all = append(all, s.Config.Routes[i])
+	}
+	return all
+}

@@ -1,0 +1,174 @@
+package build
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/pithead/pithead/discovery"
+	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/balance"
+	"github.com/pithead/pithead/gateway/config"
+	"github.com/pithead/pithead/gateway/keep"
+	"github.com/pithead/pithead/gateway/kind"
+	"github.com/pithead/pithead/gateway/upstream"
+)
+
+// upstreams builds a cluster for each configured upstream. Feeds, statistics
+// and clusters are kept by what defines them, so a reload that does not touch
+// an upstream leaves its endpoints, connections and health as they are, and one
+// that changes only its policy or timeouts keeps the known endpoints.
+func (c *compiler) upstreams() {
+	for _, name := range slices.Sorted(maps.Keys(c.cfg.Upstreams)) {
+		if cluster := c.cluster(name, c.cfg.Upstreams[name]); cluster != nil {
+			c.clusters[name] = cluster
+		}
+	}
+}
+
+func (c *compiler) cluster(name string, u *config.Upstream) *upstream.Cluster {
+	feed := c.feed(name, u)
+	policy := c.policy(name, u)
+	tlsConfig, tlsKey := c.upstreamTLS(u)
+	if feed == nil || policy == nil {
+		return nil
+	}
+	stats, err := keep.Get(c.scope, "stats/"+name, func() (*upstream.StatsStore, error) { return upstream.NewStatsStore(), nil })
+	if err != nil {
+		c.fail(u, "%w", err)
+		return nil
+	}
+	key := fmt.Sprintf("cluster/%s/%s/%s/%s", name, c.cfg.Fingerprint(u), c.consulKey(u), tlsKey)
+	cluster, err := keep.Get(c.scope, key, func() (*upstream.Cluster, error) {
+		return upstream.New(clusterOptions(name, u, upstream.Options{
+			Feed: feed, Stats: stats, Policy: policy, TLS: tlsConfig, Log: c.Log.With("upstream", name),
+		})), nil
+	})
+	if err != nil {
+		c.fail(u, "%w", err)
+	}
+	return cluster
+}
+
+// clusterOptions adds what is plain configuration to o.
+func clusterOptions(name string, u *config.Upstream, o upstream.Options) upstream.Options {
+	o.Name, o.Protocol, o.Host, o.MaxIdle = name, u.Protocol, u.Host, u.MaxIdle
+	o.Timeouts = upstream.Timeouts(u.Timeouts)
+	o.Subsets = make(map[string]upstream.Selector, len(u.Arms))
+	for arm, selector := range u.Arms {
+		o.Subsets[arm] = upstream.Selector{Tag: selector.Tag, Meta: selector.Meta}
+	}
+	if h := u.Health; h != nil {
+		o.Health = &upstream.HealthOptions{
+			Path: h.Path, Interval: h.Interval, Timeout: h.Timeout,
+			Healthy: h.Healthy, Unhealthy: h.Unhealthy, Statuses: h.Statuses,
+		}
+	}
+	return o
+}
+
+// consulKey is the fingerprint of the process-wide Consul settings if the
+// upstream inherits them.
+func (c *compiler) consulKey(u *config.Upstream) string {
+	if u.Discover == nil || u.Discover.Kind != consulKind || c.cfg.Consul == nil {
+		return ""
+	}
+	return c.cfg.Consul.Fingerprint()
+}
+
+const consulKind = "consul"
+
+func (c *compiler) feed(name string, u *config.Upstream) *upstream.Feed {
+	settings, ok := decodeBlock(c, discovery.Kinds, u.Discover, c.inherit(u.Discover))
+	if !ok {
+		return nil
+	}
+	source, err := settings.Build(discovery.Env{
+		Upstream: name, Dir: u.Discover.Dir(), Log: c.Log.With("upstream", name),
+		Failed: func(error) { c.Metrics.DiscoveryFailed(name) },
+	})
+	if err != nil {
+		c.errs = append(c.errs, u.Discover.Errors(err)...)
+		return nil
+	}
+	key := fmt.Sprintf("feed/%s/%s", name, u.Discover.Over(c.inherit(u.Discover)).Fingerprint())
+	feed, err := keep.Get(c.scope, key, func() (*upstream.Feed, error) {
+		return upstream.NewFeed(name, source, c.Log.With("upstream", name)), nil
+	})
+	if err != nil {
+		c.fail(u, "%w", err)
+	}
+	return feed
+}
+
+// inherit is the block whose settings come before those of b.
+func (c *compiler) inherit(b *config.Block) *config.Block {
+	if b != nil && b.Kind == consulKind {
+		return c.cfg.Consul
+	}
+	return nil
+}
+
+func (c *compiler) policy(name string, u *config.Upstream) gateway.Policy {
+	settings, ok := decodeBlock(c, balance.Kinds, u.Balance, nil)
+	if !ok {
+		return nil
+	}
+	policy, err := settings.Build(balance.Env{Upstream: name})
+	if err != nil {
+		c.errs = append(c.errs, u.Balance.Errors(err)...)
+	}
+	return policy
+}
+
+// decodeBlock finds the kind of a block in its table and decodes the settings,
+// those of base (which may be nil) first.
+func decodeBlock[E, T any](c *compiler, table *kind.Table[E, T], b, base *config.Block) (kind.Settings[E, T], bool) {
+	k, ok := table.Get(b.Kind)
+	if !ok {
+		c.wrong(b, "unknown %s %q%s", table.Noun(), b.Kind, config.Suggest(b.Kind, table.Names()))
+		return kind.Settings[E, T]{}, false
+	}
+	settings, err := k.Decode(b.Over(base).Decode)
+	if err != nil {
+		c.errs = append(c.errs, b.Errors(err)...)
+	}
+	return settings, err == nil
+}
+
+// upstreamTLS reads the certificates of an upstream. key changes with their
+// content, so that a reload notices a new file under an old name.
+func (c *compiler) upstreamTLS(u *config.Upstream) (conf *tls.Config, key string) {
+	if u.Protocol != "https" {
+		if u.TLS != nil {
+			c.fail(u.TLS, "tls is for `protocol: https`; this upstream speaks %s", u.Protocol)
+		}
+		return nil, ""
+	}
+	conf = &tls.Config{MinVersion: tls.VersionTLS12}
+	if u.TLS == nil {
+		return conf, ""
+	}
+	conf.ServerName = u.TLS.ServerName
+	if u.TLS.CA != "" {
+		pem, err := os.ReadFile(c.cfg.Path(&u.TLS.CA, u.TLS.CA))
+		if err != nil {
+			c.fail(&u.TLS.CA, "%w", err)
+		} else if conf.RootCAs = x509.NewCertPool(); !conf.RootCAs.AppendCertsFromPEM(pem) {
+			c.fail(&u.TLS.CA, "no certificate in %s", u.TLS.CA)
+		}
+		key = fingerprint(pem)
+	}
+	if u.TLS.Certificate != nil {
+		cert, err := c.certificate(u.TLS.Certificate)
+		if err != nil {
+			return conf, key
+		}
+		conf.Certificates = []tls.Certificate{*cert}
+		key += fingerprint(slices.Concat(cert.Certificate...))
+	}
+	return conf, key
+}
