@@ -14,13 +14,16 @@ func (p *Policy) headers(r *http.Request, x *gateway.Exchange) error {
 	lines, seen := 0, trait(0)
 	for name, values := range h {
 		lines += len(values)
-		if !canonicalName(name) {
-			if err := p.oddName(h, name); err != nil {
-				return err
+		traits, found := p.names.find(name)
+		if !found {
+			if !canonicalName(name) {
+				if err := p.oddName(h, name); err != nil {
+					return err
+				}
+				continue
 			}
-			continue
+			traits = ofFamily(name)
 		}
-		traits := p.names.of(name)
 		if traits == 0 {
 			continue
 		}
@@ -86,9 +89,10 @@ func (p *Policy) specialHeaders(r *http.Request, x *gateway.Exchange, seen trait
 }
 
 // oddName deals with a name that has other characters than letters, digits and
-// dashes, or a spelling that no parser of net/http leaves behind. When it can be taken for the name of
-// a header that somebody decides on, the request is refused (CVE-2025-64484,
-// CVE-2026-54763); else the line goes, unless the operator keeps it.
+// dashes, or a spelling that no parser of net/http leaves behind, and that the operator
+// does not keep. When it can be taken for the name of a header that somebody
+// decides on, the request is refused (CVE-2025-64484, CVE-2026-54763); else
+// only the line goes.
 func (p *Policy) oddName(h http.Header, name string) error {
 	for i := range len(name) {
 		if nameBytes[name[i]]&nameBad != 0 {
@@ -98,9 +102,7 @@ func (p *Policy) oddName(h http.Header, name string) error {
 	if p.names.ofAlias(name)&known != 0 {
 		return gateway.BadRequest("header_alias", "the name of a header can be taken for another one")
 	}
-	if p.names.traits[name]&kept == 0 {
-		delete(h, name)
-	}
+	delete(h, name)
 	return nil
 }
 

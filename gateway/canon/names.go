@@ -101,50 +101,100 @@ var wellKnown = map[trait][]string{
 	known | requestID:                   {"X-Request-Id"},
 }
 
-// nameTable tells the traits of a header by its canonical name.
+// commonNames are listed only to be found quickly.
+var commonNames = []string{
+	"Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Cache-Control", "Content-Encoding", "Dnt",
+	"Grpc-Accept-Encoding", "Grpc-Timeout", "Idempotency-Key", "If-Match", "If-None-Match", "Pragma", "Priority",
+	"Sec-Ch-Ua", "Sec-Ch-Ua-Mobile", "Sec-Ch-Ua-Platform", "Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site",
+	"Sec-Fetch-User", "Traceparent", "Tracestate", "Upgrade-Insecure-Requests", "Via", "X-Api-Key", "X-Canary",
+	"X-Requested-With",
+}
+
+// nameTable tells the traits of headers by their names. It is a hash table with
+// open addressing, because hashing a whole name costs more than comparing it.
 type nameTable struct {
-	traits map[string]trait
-	filter [256]bool // by nameHash: whether traits may hold the name
+	slots []nameSlot // a power of two of them, most of them empty
+}
+
+type nameSlot struct {
+	name   string
+	traits trait
 }
 
 func newNameTable(owned, keep []string) nameTable {
-	t := nameTable{traits: make(map[string]trait)}
+	all := make(map[string]trait)
+	for _, name := range commonNames {
+		all[name] = 0
+	}
 	for traits, names := range wellKnown {
 		for _, name := range names {
-			t.traits[name] = traits
+			all[name] = traits
 		}
 	}
 	for _, name := range owned {
 		if name = foldName(name); name != "" {
-			t.traits[name] = t.traits[name]&^believed | known | strip
+			all[name] = all[name]&^believed | known | strip
 		}
 	}
+	t := makeNameTable(all)
 	for _, name := range keep {
 		if name != "" && t.ofAlias(name)&known == 0 {
-			t.traits[http.CanonicalHeaderKey(name)] |= kept
+			all[http.CanonicalHeaderKey(name)] |= kept
 		}
 	}
-	for name := range t.traits {
-		t.filter[nameHash(name)] = true
+	return makeNameTable(all)
+}
+
+func makeNameTable(all map[string]trait) nameTable {
+	size := 256
+	for size < 3*len(all) {
+		size *= 2
+	}
+	t := nameTable{slots: make([]nameSlot, size)}
+	for name, traits := range all {
+		i := nameHash(name)
+		for t.slots[i&(size-1)].name != "" {
+			i++
+		}
+		t.slots[i&(size-1)] = nameSlot{name, traits}
 	}
 	return t
 }
 
-// nameHash spreads the names of real headers well enough to keep most of them
-// out of the map.
-func nameHash(name string) uint8 {
+// nameHash is made from a few bytes, which are enough to tell real names apart,
+// and mixed by Fibonacci hashing.
+func nameHash(name string) int {
 	n := len(name)
-	return uint8(n)*7 ^ name[0] ^ name[n/2]<<3 ^ name[n-1]<<1
+	h := uint32(n) ^ uint32(name[0])<<8 ^ uint32(name[n/2])<<16 ^ uint32(name[n-1])<<24
+	return int(h * 0x9E3779B1 >> 16)
 }
 
-// of returns the traits of a name that is not empty and canonical.
-func (t *nameTable) of(name string) trait {
-	if t.filter[nameHash(name)] {
-		if traits, ok := t.traits[name]; ok {
-			return traits
+// find returns the traits of a name that is listed.
+func (t *nameTable) find(name string) (traits trait, found bool) {
+	if name == "" {
+		return 0, false
+	}
+	for i := nameHash(name); ; i++ {
+		switch slot := &t.slots[i&(len(t.slots)-1)]; slot.name {
+		case name:
+			return slot.traits, true
+		case "":
+			return 0, false
 		}
 	}
-	if name[0] == 'X' && (strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "X-Original-")) {
+}
+
+// of returns the traits of a canonical name.
+func (t *nameTable) of(name string) trait {
+	if traits, found := t.find(name); found {
+		return traits
+	}
+	return ofFamily(name)
+}
+
+// ofFamily returns the traits of names that are known by their beginning.
+func ofFamily(name string) trait {
+	if strings.HasPrefix(name, "X-") && (strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "X-Original-")) {
 		return known | strip
 	}
 	return 0
@@ -152,10 +202,7 @@ func (t *nameTable) of(name string) trait {
 
 // ofAlias returns the traits of the header that name may be taken for.
 func (t *nameTable) ofAlias(name string) trait {
-	if name = foldName(name); name == "" {
-		return 0
-	}
-	return t.of(name)
+	return t.of(foldName(name))
 }
 
 // foldName is the canonical name of the header that name may be taken for by a
