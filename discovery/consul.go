@@ -303,16 +303,17 @@ func consulPassing(checks api.HealthChecks) bool {
 	return true
 }
 
-// pace is a token bucket that holds two and gets one more each second: a change
-// after a quiet time is seen at once and so is the next, and from then on no
-// change waits for more than a second, however many there are.
+// pace is a token bucket: after a quiet time the first changes are seen at once,
+// because registering one instance is often more than one change, and from then
+// on there is one query a second, however many changes there are. So churn costs
+// little, and no change waits for longer than a second and a round trip.
 type pace struct {
 	full time.Time // when the bucket is full again
 }
 
 const (
 	paceEvery = time.Second
-	paceBurst = 2
+	paceBurst = 3
 )
 
 // reserve takes a token and returns how long to wait until it is there.

@@ -1,0 +1,173 @@
+package discovery
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/pithead/pithead/discovery/discoverytest"
+	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/test/consultest"
+)
+
+func realService(t *testing.T, name string, target gateway.Target) consultest.Service {
+	host, portText, err := net.SplitHostPort(target.Addr)
+	must(t, err)
+	port, err := strconv.Atoi(portText)
+	must(t, err)
+	return consultest.Service{
+		ID: name + "-" + host, Name: name, Address: host, Port: port, Tags: target.Tags, Meta: target.Meta, Weight: target.Weight,
+	}
+}
+
+// realWatch is a source that watches a service of a real Consul until the end of the test.
+type realWatch struct {
+	t        *testing.T
+	sets     chan []gateway.Target
+	failures chan error
+}
+
+func watchReal(t *testing.T, agent *consultest.Agent, name string) *realWatch {
+	w := &realWatch{t: t, sets: make(chan []gateway.Target, 1000), failures: make(chan error, 1000)}
+	c := consulDefaults()
+	c.Address, c.Service = agent.URL, name
+	source, err := newConsul(c, Env{Upstream: name, Failed: func(err error) { w.failures <- err }})
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- source.Watch(ctx, func(targets []gateway.Target) { w.sets <- targets }) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Watch returned %v", err)
+		}
+	})
+	return w
+}
+
+// until waits for the set want and returns how long that took.
+func (w *realWatch) until(want ...gateway.Target) time.Duration {
+	w.t.Helper()
+	start, diff := time.Now(), "nothing was published"
+	timeout := time.After(30 * time.Second)
+	for {
+		select {
+		case got := <-w.sets:
+			for i := range got { // what Consul adds of its own is not the question
+				delete(got[i].Meta, "consul-network-segment")
+			}
+			if diff = cmp.Diff(want, got, cmpopts.EquateEmpty()); diff == "" {
+				return time.Since(start)
+			}
+		case <-timeout:
+			w.t.Fatalf("the set did not arrive (-want +got):\n%s", diff)
+		}
+	}
+}
+
+// never fails the test if one of the sets so far is smaller than n.
+func (w *realWatch) never(n int) {
+	w.t.Helper()
+	for len(w.sets) > 0 {
+		if got := <-w.sets; len(got) < n {
+			w.t.Errorf("the set %v was published", got)
+		}
+	}
+}
+
+func TestRealConsul(t *testing.T) {
+	agent := consultest.Start(t)
+	a := gateway.Target{Addr: "10.0.0.1:9000", Weight: 3, Zone: "b", Tags: []string{"canary", "public"}, Meta: map[string]string{"zone": "b", "version": "v2"}}
+	b := gateway.Target{Addr: "10.0.0.2:9000", Weight: 40, Meta: map[string]string{"weight": "40"}}
+	c := gateway.Target{Addr: "10.0.0.3:9000", Weight: 1}
+
+	t.Run("conformance", func(t *testing.T) { testRealConformance(t, agent) })
+	t.Run("tags, meta, weight and zone", func(t *testing.T) {
+		agent.Register(realService(t, "labels", a))
+		agent.Register(realService(t, "labels", b))
+		watchReal(t, agent, "labels").until(a, b)
+	})
+	t.Run("a new instance is used within 2 s", func(t *testing.T) {
+		agent.Register(realService(t, "fresh", a))
+		w := watchReal(t, agent, "fresh")
+		w.until(a)
+		agent.Register(realService(t, "fresh", c))
+		if d := w.until(a, c); d > 2*time.Second {
+			t.Errorf("it took %s", d)
+		}
+	})
+	t.Run("a critical instance is unused within 1 s", func(t *testing.T) {
+		agent.Register(realService(t, "sick", a))
+		agent.Register(realService(t, "sick", c))
+		w := watchReal(t, agent, "sick")
+		w.until(a, c)
+		agent.FailCheck("sick-10.0.0.1")
+		if d := w.until(c); d > time.Second {
+			t.Errorf("it took %s", d)
+		}
+		agent.FailCheck("sick-10.0.0.3")
+		w.until() // D08: all critical is empty at once
+		agent.PassCheck("sick-10.0.0.1")
+		w.until(a)
+	})
+	t.Run("fault 13 stopped and started again", func(t *testing.T) {
+		agent.Register(realService(t, "outage", a))
+		agent.Register(realService(t, "outage", c))
+		w := watchReal(t, agent, "outage")
+		w.until(a, c)
+		agent.Stop()
+		for range 3 {
+			<-w.failures
+		}
+		w.never(2)
+		agent.Restart()
+		w.until(a, c)
+		agent.Deregister("outage-10.0.0.1")
+		w.until(c)
+	})
+	t.Run("fault 18 restarted with an empty catalogue", func(t *testing.T) {
+		agent.Register(realService(t, "reset", a))
+		agent.Register(realService(t, "reset", c))
+		w := watchReal(t, agent, "reset")
+		w.until(a, c)
+		agent.Reset()
+		agent.Register(realService(t, "other", b))
+		agent.Register(realService(t, "reset", a))
+		w.until(a)
+		w.never(1)
+	})
+}
+
+func testRealConformance(t *testing.T, agent *consultest.Agent) {
+	n := 0
+	discoverytest.Run(t, func(t *testing.T, targets []gateway.Target, failed func(error)) discoverytest.Bench {
+		n++
+		name := fmt.Sprintf("conformance%d", n)
+		registered := make(map[string]bool)
+		set := func(targets []gateway.Target) {
+			gone := registered
+			registered = make(map[string]bool)
+			for _, target := range targets {
+				s := realService(t, name, target)
+				agent.Register(s)
+				registered[s.ID] = true
+				delete(gone, s.ID)
+			}
+			for id := range gone {
+				agent.Deregister(id)
+			}
+		}
+		set(targets)
+		c := consulDefaults()
+		c.Address, c.Service = agent.URL, name
+		source, err := newConsul(c, Env{Failed: failed})
+		must(t, err)
+		return discoverytest.Bench{Source: source, Set: set, Break: agent.Stop, Mend: agent.Restart}
+	})
+}
