@@ -16,6 +16,7 @@ const (
 	maxMarks   = 1 << 19 // brackets, commas, dashes, colons ...: bounds the tokens before there are any
 	maxDepth   = 64
 	maxKey     = 1024    // YAML 1.2.2 §7.4: the longest implicit key
+	maxKeys    = 10_000  // of one block map: the library goes one call deeper for each, and copies all before it
 	maxAliased = 1 << 18 // nodes that aliases may stand for, all together
 )
 
@@ -125,6 +126,8 @@ func (s *sourceFile) guardTokens(tokens token.Tokens) *Error {
 		content = true
 		if depth.add(tk); depth.now() > maxDepth {
 			return s.errorAt(at(tk), "nested deeper than %d levels", maxDepth)
+		} else if depth.keys() > maxKeys {
+			return s.errorAt(at(tk), "a map has more than %d keys; split it with include", maxKeys)
 		}
 	}
 	if !content {
@@ -136,11 +139,21 @@ func (s *sourceFile) guardTokens(tokens token.Tokens) *Error {
 // depthGauge follows the nesting of a stream of tokens: open brackets, and the
 // columns at which block lists and maps have begun.
 type depthGauge struct {
-	flow    int
-	columns []int
+	flow   int
+	blocks []blockLevel
 }
 
-func (d *depthGauge) now() int { return d.flow + len(d.columns) }
+type blockLevel struct{ column, keys int }
+
+func (d *depthGauge) now() int { return d.flow + len(d.blocks) }
+
+// keys is the number of keys so far of the innermost block map.
+func (d *depthGauge) keys() int {
+	if len(d.blocks) == 0 {
+		return 0
+	}
+	return d.blocks[len(d.blocks)-1].keys
+}
 
 func (d *depthGauge) add(tk *token.Token) {
 	switch tk.Type {
@@ -149,24 +162,25 @@ func (d *depthGauge) add(tk *token.Token) {
 	case token.MappingEndType, token.SequenceEndType:
 		d.flow = max(0, d.flow-1)
 	case token.SequenceEntryType:
-		d.block(tk.Position.Column)
+		d.block(tk.Position.Column, 0)
 	case token.MappingValueType:
 		if tk.Prev != nil {
-			d.block(tk.Prev.Position.Column)
+			d.block(tk.Prev.Position.Column, 1)
 		}
 	}
 }
 
-func (d *depthGauge) block(column int) {
+func (d *depthGauge) block(column, keys int) {
 	if d.flow > 0 {
 		return
 	}
-	for len(d.columns) > 0 && d.columns[len(d.columns)-1] > column {
-		d.columns = d.columns[:len(d.columns)-1]
+	for len(d.blocks) > 0 && d.blocks[len(d.blocks)-1].column > column {
+		d.blocks = d.blocks[:len(d.blocks)-1]
 	}
-	if len(d.columns) == 0 || d.columns[len(d.columns)-1] < column {
-		d.columns = append(d.columns, column)
+	if len(d.blocks) == 0 || d.blocks[len(d.blocks)-1].column < column {
+		d.blocks = append(d.blocks, blockLevel{column: column})
 	}
+	d.blocks[len(d.blocks)-1].keys += keys
 }
 
 // syntaxError puts a complaint of the YAML library into our words where its own

@@ -116,6 +116,9 @@ func TestHostile(t *testing.T) {
 	t.Run("a key of a megabyte", func(t *testing.T) {
 		parseFails(t, strings.Repeat("k", mib)+": {a: 1, b: 2}\n", "a key is longer than 1024 bytes", 64*mib)
 	})
+	t.Run("more keys than the library can bear", func(t *testing.T) {
+		parseFails(t, strings.Repeat("k:\n", 100_000), "a map has more than 10000 keys", 64*mib)
+	})
 	t.Run("anchors in a row", func(t *testing.T) {
 		parseFails(t, "a: "+strings.Repeat("&a ", 20_000), "two anchors for one value", 32*mib)
 	})
