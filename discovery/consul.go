@@ -35,7 +35,7 @@ const (
 //
 //	consul: {service: orders}
 type ConsulConfig struct {
-	// Address of the agent, best one on this machine.
+	// Address of the agent, best one on this machine. Default: http://127.0.0.1:8500.
 	Address string `yaml:"address"`
 	// Token is the ACL token. It needs `service:read` and `node:read`.
 	Token gateway.Secret `yaml:"token"`
@@ -45,12 +45,12 @@ type ConsulConfig struct {
 	Service string `yaml:"service"`
 	// Tags that an instance must all have. Default: none.
 	Tags []string `yaml:"tags"`
-	// Stale lets any server answer, not only the leader, so that the loss of a leader is no outage.
+	// Stale lets any server answer, not only the leader, so that the loss of a leader is no outage. Default: true.
 	Stale bool `yaml:"stale"`
-	// Wait is how long Consul may hold a query while nothing changes, 1s to 10m.
+	// Wait is how long Consul may hold a query while nothing changes, 1s to 10m. Default: 30s.
 	Wait time.Duration `yaml:"wait"`
 	// Grace is how long the last set stays in use when all instances vanish from
-	// the catalogue, as they do when Consul is restarted without its data.
+	// the catalogue, as they do when Consul is restarted without its data. Default: 30s.
 	Grace time.Duration `yaml:"grace"`
 	// AllowLoopback accepts instances on loopback addresses. They are also
 	// accepted when the agent itself has one. Default: false.
