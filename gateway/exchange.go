@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -106,9 +107,7 @@ func (x *Exchange) ApplyUpstreamHeaders(h http.Header) {
 	for _, name := range x.upstreamDrop {
 		delete(h, name)
 	}
-	for name, values := range x.upstreamSet {
-		h[name] = values
-	}
+	maps.Copy(h, x.upstreamSet)
 }
 
 // ClientFailed records that reading from or writing to the client failed.

@@ -102,7 +102,7 @@ func TestExchange(t *testing.T) {
 	first := errors.New("first")
 	x.ClientFailed(first)
 	x.ClientFailed(errors.New("second"))
-	if x.ClientError() != first {
+	if !errors.Is(x.ClientError(), first) {
 		t.Errorf("client error %v", x.ClientError())
 	}
 	x.DropUpstreamHeader("x-canary")

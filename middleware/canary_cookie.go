@@ -52,7 +52,7 @@ func (c pinCookie) write(x *gateway.Exchange) string {
 	if c.secret != nil {
 		value += "~" + c.sign(x.Arm)
 	}
-	cookie := http.Cookie{
+	cookie := http.Cookie{ //nolint:gosec // Secure on HTTPS; a browser would not send it back otherwise
 		Name: c.name, Value: value, Path: "/", MaxAge: int(pinMaxAge / time.Second),
 		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: x.Scheme == "https",
 	}

@@ -88,15 +88,14 @@ func (c *compiler) step(r *config.Route, i int, b *config.Block) (namedStep, boo
 	if !ok {
 		return namedStep{}, false
 	}
-	env := middleware.Env{
-		Route: r.Name, Upstream: c.upstream, Key: key, Keep: c.scope, Log: c.Log.With("route", r.Name, "middleware", name),
-	}
-	if to, ok := c.clusters[r.To]; ok {
-		env.To = to
-	} else {
+	to, ok := c.clusters[r.To]
+	if !ok {
 		return namedStep{}, false // the missing upstream has been reported
 	}
-	step, err := settings.Build(env)
+	step, err := settings.Build(middleware.Env{
+		Route: r.Name, To: to, Upstream: c.upstream, Key: key, Keep: c.scope,
+		Log: c.Log.With("route", r.Name, "middleware", name),
+	})
 	if err != nil {
 		c.errs = append(c.errs, b.Errors(err)...)
 		return namedStep{}, false

@@ -20,8 +20,8 @@ import (
 type Consul struct {
 	Address string // http://host:port of its API
 
-	cmd  *exec.Cmd
-	exit chan error
+	cmd   *exec.Cmd
+	ended chan struct{}
 }
 
 // StartConsul starts `binary agent -dev` on free loopback ports, and waits until
@@ -31,8 +31,8 @@ func StartConsul(ctx context.Context, binary string, out io.Writer) (*Consul, er
 	if err != nil {
 		return nil, fmt.Errorf("find ports for consul: %w", err)
 	}
-	c := &Consul{Address: "http://127.0.0.1:" + ports[0], exit: make(chan error, 1)}
-	c.cmd = exec.Command(binary, "agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=error", //nolint:noctx // it must outlive ctx until Stop
+	c := &Consul{Address: "http://127.0.0.1:" + ports[0], ended: make(chan struct{})}
+	c.cmd = exec.Command(binary, "agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=error", //nolint:noctx,gosec // it must outlive ctx until Stop; the operator names the binary
 		"-disable-host-node-id", "-node=demo", "-http-port="+ports[0], "-server-port="+ports[1], "-serf-lan-port="+ports[2],
 		"-serf-wan-port="+ports[3], "-dns-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1")
 	c.cmd.Stdout, c.cmd.Stderr = out, out
@@ -40,7 +40,10 @@ func StartConsul(ctx context.Context, binary string, out io.Writer) (*Consul, er
 	if err := c.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start consul: %w", err)
 	}
-	go func() { c.exit <- c.cmd.Wait() }()
+	go func() {
+		_ = c.cmd.Wait() // ProcessState tells the same
+		close(c.ended)
+	}()
 	if err := c.waitForLeader(ctx); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
@@ -56,9 +59,8 @@ func (c *Consul) waitForLeader(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("consul has no leader: %w", ctx.Err())
-		case err := <-c.exit:
-			c.exit <- err
-			return fmt.Errorf("consul ended: %w", err)
+		case <-c.ended:
+			return fmt.Errorf("consul ended: %s", c.cmd.ProcessState)
 		case <-tick.C:
 		}
 		if text, err := c.call(ctx, http.MethodGet, "/v1/status/leader", nil); err == nil && strings.Contains(text, ":") {
@@ -112,7 +114,7 @@ func (c *Consul) Stop() error {
 		return err
 	}
 	select {
-	case <-c.exit:
+	case <-c.ended:
 		return nil
 	case <-time.After(5 * time.Second):
 		return c.cmd.Process.Kill()
@@ -127,7 +129,7 @@ func freePorts(n int) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close() //nolint:errcheck // it only held the port until all are found
+		defer func() { _ = l.Close() }() // it only held the port until all are found
 		_, port, _ := net.SplitHostPort(l.Addr().String())
 		ports = append(ports, port)
 	}

@@ -78,8 +78,8 @@ func Example(doc string) (prose, example string) {
 	var text, code []string
 	for line := range strings.Lines(doc) {
 		line = strings.TrimRight(line, "\n")
-		if strings.HasPrefix(line, "\t") {
-			code = append(code, strings.TrimPrefix(line, "\t"))
+		if indented, ok := strings.CutPrefix(line, "\t"); ok {
+			code = append(code, indented)
 		} else {
 			text = append(text, line)
 		}
