@@ -24,10 +24,9 @@ func Host(s string) (name, port string, err error) {
 	if s[0] == '[' {
 		return ipv6Host(s)
 	}
-	name = s
-	if i := strings.IndexByte(s, ':'); i >= 0 {
-		name = s[:i]
-		if port, err = canonicalPort(s[i+1:]); err != nil {
+	name, port, colon := strings.Cut(s, ":")
+	if colon {
+		if port, err = canonicalPort(port); err != nil {
 			return "", "", err
 		}
 	}

@@ -2,6 +2,7 @@ package canon
 
 import (
 	"bufio"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -34,7 +35,7 @@ func status(t testing.TB, err error) int {
 	if err == nil {
 		return 0
 	}
-	e, ok := err.(*gateway.Error)
+	e, ok := errors.AsType[*gateway.Error](err)
 	if !ok {
 		t.Fatalf("refused with a %T: %v", err, err)
 	}

@@ -38,7 +38,7 @@ var nameBytes = func() (t [256]uint8) {
 // canonicalName says whether name has only letters, digits and dashes and is
 // spelled as http.CanonicalHeaderKey would.
 func canonicalName(name string) bool {
-	wrong, follow := uint8(0), uint8(nameLower)
+	wrong, follow := uint8(0), nameLower
 	for i := range len(name) {
 		b := nameBytes[name[i]]
 		wrong |= b & (nameBad | nameOdd | follow)

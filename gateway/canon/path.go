@@ -112,11 +112,12 @@ func Path(escaped string, allow Encoded) (path string, used Encoded, err error) 
 	w := pathWriter{allow: allow, out: make([]byte, 0, len(escaped)+16)}
 	for i := 0; i < len(escaped); i++ {
 		c := escaped[i]
-		if c != '%' {
+		switch {
+		case c != '%':
 			err = w.raw(c)
-		} else if i+2 >= len(escaped) || !isHex(escaped[i+1]) || !isHex(escaped[i+2]) {
+		case i+2 >= len(escaped) || !isHex(escaped[i+1]) || !isHex(escaped[i+2]):
 			err = badPath("the path holds a percent sign that is not followed by two hexadecimal digits")
-		} else {
+		default:
 			err = w.encoded(unhex(escaped[i+1])<<4 | unhex(escaped[i+2]))
 			i += 2
 		}

@@ -2,8 +2,9 @@ package canon
 
 import (
 	"bufio"
+	"errors"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -33,7 +34,7 @@ func newEdge(t *testing.T, o Options) *edge {
 		DisableGeneralOptionsHandler: true,
 		MaxHeaderBytes:               64 << 10,
 		ReadHeaderTimeout:            10 * time.Second,
-		ErrorLog:                     log.New(io.Discard, "", 0),
+		ErrorLog:                     slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			x := &gateway.Exchange{}
 			r = gateway.WithExchange(r, x)
@@ -91,7 +92,7 @@ func (e *edge) send(t *testing.T, raw string) (code int, sawWhat string, closed 
 }
 
 func isTimeout(err error) bool {
-	ne, ok := err.(net.Error)
+	ne, ok := errors.AsType[net.Error](err)
 	return ok && ne.Timeout()
 }
 
