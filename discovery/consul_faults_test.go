@@ -41,6 +41,39 @@ func TestConsulFaults(t *testing.T) {
 			keepsLast(t, fault, time.Hour)
 		}
 	})
+	t.Run("fault 17 black hole", func(t *testing.T) {
+		inBubble(t, nil, func(t *testing.T, b *consulBench) {
+			start := time.Now()
+			b.Fail(discoverytest.Hang)
+			b.after(75 * time.Second)
+			_, failures := b.all()
+			if len(failures) == 0 || failures[0].at.Sub(start) > 40*time.Second {
+				t.Fatalf("noticed as %v, want within 40 s", failures)
+			}
+			b.after(time.Hour).is("10.0.0.1:9000")
+			b.Register(order(2))
+			b.Fail(discoverytest.None)
+			b.after(5 * time.Second).is("10.0.0.1:9000 10.0.0.2:9000")
+		}, order(1))
+	})
+	t.Run("fault 19 token revoked", func(t *testing.T) { keepsLast(t, discoverytest.Forbidden, 10*time.Minute) })
+	t.Run("fault 20 started while Consul is down", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newConsulBench(t, nil, order(1))
+			b.Fail(discoverytest.Down)
+			b.watch()
+			b.after(time.Minute)
+			if sets, failures := b.all(); len(sets) != 0 || len(failures) == 0 {
+				t.Errorf("published %v after %d failures", sets, len(failures))
+			}
+			b.Fail(discoverytest.None)
+			b.after(5 * time.Second).is("10.0.0.1:9000")
+		})
+	})
+}
+
+// TestConsulIndex is about the index of blocking queries.
+func TestConsulIndex(t *testing.T) {
 	t.Run("fault 15 index goes backwards", func(t *testing.T) {
 		inBubble(t, nil, func(t *testing.T, b *consulBench) {
 			b.SetIndex(1_000_000)
@@ -70,47 +103,6 @@ func TestConsulFaults(t *testing.T) {
 			}
 			b.expectRate()
 		}, order(1))
-	})
-	t.Run("fault 17 black hole", func(t *testing.T) {
-		inBubble(t, nil, func(t *testing.T, b *consulBench) {
-			start := time.Now()
-			b.Fail(discoverytest.Hang)
-			b.after(75 * time.Second)
-			_, failures := b.all()
-			if len(failures) == 0 || failures[0].at.Sub(start) > 40*time.Second {
-				t.Fatalf("noticed as %v, want within 40 s", failures)
-			}
-			b.after(time.Hour).is("10.0.0.1:9000")
-			b.Register(order(2))
-			b.Fail(discoverytest.None)
-			b.after(5 * time.Second).is("10.0.0.1:9000 10.0.0.2:9000")
-		}, order(1))
-	})
-	t.Run("fault 18 restart with an empty catalogue", func(t *testing.T) {
-		inBubble(t, nil, func(_ *testing.T, b *consulBench) {
-			b.Fail(discoverytest.Down)
-			b.after(3 * time.Second)
-			b.Reset()
-			b.Fail(discoverytest.None)
-			b.after(25 * time.Second).is("10.0.0.1:9000")
-			b.Register(order(2))
-			b.after(time.Second).is("10.0.0.2:9000")
-			b.after(time.Minute).is("10.0.0.2:9000")
-		}, order(1))
-	})
-	t.Run("fault 19 token revoked", func(t *testing.T) { keepsLast(t, discoverytest.Forbidden, 10*time.Minute) })
-	t.Run("fault 20 started while Consul is down", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			b := newConsulBench(t, nil, order(1))
-			b.Fail(discoverytest.Down)
-			b.watch()
-			b.after(time.Minute)
-			if sets, failures := b.all(); len(sets) != 0 || len(failures) == 0 {
-				t.Errorf("published %v after %d failures", sets, len(failures))
-			}
-			b.Fail(discoverytest.None)
-			b.after(5 * time.Second).is("10.0.0.1:9000")
-		})
 	})
 }
 
@@ -229,6 +221,21 @@ func TestConsulEmptySets(t *testing.T) {
 		inBubble(t, func(c *ConsulConfig) { c.Grace = 0 }, func(_ *testing.T, b *consulBench) {
 			b.Deregister("orders-1")
 			b.after(0).is("")
+		}, order(1))
+	})
+}
+
+func TestConsulRestart(t *testing.T) {
+	t.Run("fault 18 restart with an empty catalogue", func(t *testing.T) {
+		inBubble(t, nil, func(_ *testing.T, b *consulBench) {
+			b.Fail(discoverytest.Down)
+			b.after(3 * time.Second)
+			b.Reset()
+			b.Fail(discoverytest.None)
+			b.after(25 * time.Second).is("10.0.0.1:9000")
+			b.Register(order(2))
+			b.after(time.Second).is("10.0.0.2:9000")
+			b.after(time.Minute).is("10.0.0.2:9000")
 		}, order(1))
 	})
 }

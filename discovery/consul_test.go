@@ -1,15 +1,12 @@
 package discovery
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,133 +17,6 @@ import (
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/kind"
 )
-
-// consulDefaults are the settings that an operator gets with `{consul: {service: orders}}`.
-func consulDefaults() ConsulConfig {
-	k, _ := Kinds.Get("consul")
-	c := k.Defaults().(ConsulConfig)
-	c.Service = "orders"
-	return c
-}
-
-// consulBench is a source that watches a fake Consul inside a synctest bubble.
-type consulBench struct {
-	*discoverytest.Consul
-	t      *testing.T
-	source *consulSource
-
-	mu       sync.Mutex
-	sets     []published
-	failures []published
-	log      bytes.Buffer
-}
-
-// published is a call of publish, or a failed attempt, and when it came.
-type published struct {
-	at    time.Time
-	addrs string
-}
-
-// inBubble runs f with a fake that knows the instances and a source that has
-// published them.
-func inBubble(t *testing.T, change func(*ConsulConfig), f func(t *testing.T, b *consulBench), instances ...discoverytest.Instance) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		b := newConsulBench(t, change, instances...)
-		b.watch()
-		f(t, b)
-	})
-}
-
-func newConsulBench(t *testing.T, change func(*ConsulConfig), instances ...discoverytest.Instance) *consulBench {
-	b := &consulBench{Consul: discoverytest.NewConsulInMemory(), t: t}
-	b.Register(instances...)
-	c := consulDefaults()
-	c.Address = "http://consul.internal:8500"
-	if change != nil {
-		change(&c)
-	}
-	source, err := dialConsul(c, Env{
-		Upstream: "orders", Log: slog.New(slog.NewTextHandler(lockedWriter{&b.mu, &b.log}, nil)),
-		Failed: func(err error) {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			b.failures = append(b.failures, published{time.Now(), err.Error()})
-		},
-	}, b.Dial)
-	must(t, err)
-	b.source = source
-	return b
-}
-
-// watch starts the source and waits for its first answer; the end of the test ends it.
-func (b *consulBench) watch() {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := b.source.Watch(ctx, b.publish); err != nil {
-			b.t.Errorf("Watch returned %v", err)
-		}
-	}()
-	b.t.Cleanup(func() { cancel(); <-done; b.Close() })
-	synctest.Wait()
-}
-
-func (b *consulBench) publish(targets []gateway.Target) {
-	addrs := make([]string, len(targets))
-	for i, target := range targets {
-		addrs[i] = target.Addr
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.sets = append(b.sets, published{time.Now(), strings.Join(addrs, " ")})
-}
-
-func (b *consulBench) all() (sets, failures []published) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return append([]published(nil), b.sets...), append([]published(nil), b.failures...)
-}
-
-// after lets d pass and everything come to rest.
-func (b *consulBench) after(d time.Duration) *consulBench {
-	pause(context.Background(), d)
-	synctest.Wait()
-	return b
-}
-
-// is checks the set that was published last.
-func (b *consulBench) is(want string) {
-	b.t.Helper()
-	sets, _ := b.all()
-	if len(sets) == 0 {
-		b.t.Errorf("nothing was published, want %q", want)
-	} else if got := sets[len(sets)-1].addrs; got != want {
-		b.t.Errorf("the last set is %q, want %q", got, want)
-	}
-}
-
-func (b *consulBench) logs() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.log.String()
-}
-
-type lockedWriter struct {
-	mu *sync.Mutex
-	w  *bytes.Buffer
-}
-
-func (l lockedWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
-}
-
-func order(n int) discoverytest.Instance {
-	return discoverytest.Instance{ID: fmt.Sprintf("orders-%d", n), Service: "orders", Address: fmt.Sprintf("10.0.0.%d", n), Port: 9000}
-}
 
 func TestConsulConformance(t *testing.T) {
 	discoverytest.Run(t, func(t *testing.T, targets []gateway.Target, failed func(error)) discoverytest.Bench {
@@ -241,82 +111,91 @@ func TestConsulFreshness(t *testing.T) {
 	})
 }
 
-func TestConsulData(t *testing.T) {
-	f := func(t *testing.T, change func(*ConsulConfig), want []gateway.Target, instances ...discoverytest.Instance) *consulBench {
-		t.Helper()
-		var bench *consulBench
-		synctest.Test(t, func(t *testing.T) {
-			b := newConsulBench(t, change, instances...)
-			var got []gateway.Target
-			ctx, cancel := context.WithCancel(t.Context())
-			must(t, b.source.Watch(ctx, func(targets []gateway.Target) { got = targets; cancel() }))
-			b.Close()
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("targets (-want +got):\n%s", diff)
+// wantTargets checks what the source publishes for instances, and returns its log.
+func wantTargets(t *testing.T, change func(*ConsulConfig), want []gateway.Target, instances ...discoverytest.Instance) string {
+	t.Helper()
+	var log string
+	synctest.Test(t, func(t *testing.T) {
+		b := newConsulBench(t, change, instances...)
+		defer b.Close()
+		var got []gateway.Target
+		ctx, cancel := context.WithCancel(t.Context())
+		must(t, b.source.Watch(ctx, func(targets []gateway.Target) { got = targets; cancel() }))
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("targets (-want +got):\n%s", diff)
+		}
+		log = b.logs()
+	})
+	return log
+}
+
+// target is the set of one endpoint without labels.
+func target(addr string) []gateway.Target { return []gateway.Target{{Addr: addr, Weight: 1}} }
+
+// with is the first instance, changed.
+func with(change func(*discoverytest.Instance)) discoverytest.Instance {
+	in := order(1)
+	change(&in)
+	return in
+}
+
+func TestConsulAddresses(t *testing.T) {
+	t.Run("D01 denied addresses", func(t *testing.T) {
+		for _, addr := range []string{
+			"127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "localhost", "x.localhost", "0.0.0.0", "::",
+			"169.254.169.254", "fe80::1", "224.0.0.1", "ff02::1", "255.255.255.255",
+		} {
+			got := wantTargets(t, nil, target("10.0.0.2:9000"), with(func(in *discoverytest.Instance) { in.Address = addr }), order(2))
+			if strings.Count(got, "instances skipped") != 1 || !strings.Contains(got, "denied") {
+				t.Errorf("%s: want one line that says so, got:\n%s", addr, got)
 			}
-			bench = b
-		})
-		return bench
-	}
-	target := func(addr string) []gateway.Target { return []gateway.Target{{Addr: addr, Weight: 1}} }
-	with := func(f func(*discoverytest.Instance)) discoverytest.Instance {
-		in := order(1)
-		f(&in)
-		return in
-	}
+		}
+		loopback := with(func(in *discoverytest.Instance) { in.Address = "127.0.0.1" })
+		metadata := with(func(in *discoverytest.Instance) { in.ID, in.Address = "m", "169.254.169.254" })
+		wantTargets(t, func(c *ConsulConfig) { c.AllowLoopback = true }, target("127.0.0.1:9000"), loopback, metadata)
+		wantTargets(t, func(c *ConsulConfig) { c.Address = "http://127.0.0.1:8500" }, target("127.0.0.1:9000"), loopback, metadata)
+		wantTargets(t, func(c *ConsulConfig) { c.Address = "http://localhost:8500" }, target("127.0.0.1:9000"), loopback, metadata)
+	})
+	t.Run("D02 hosts that are none", func(t *testing.T) {
+		for _, addr := range []string{"10.0.0.1:80/../", "/run/x.sock", strings.Repeat("a.", 127) + "b", "127.1", "a b"} {
+			wantTargets(t, nil, target("10.0.0.2:9000"), with(func(in *discoverytest.Instance) { in.Address = addr }), order(2))
+		}
+		wantTargets(t, nil, target("orders-1.internal:9000"), with(func(in *discoverytest.Instance) { in.Address = "Orders-1.internal" }))
+		wantTargets(t, nil, nil, with(func(in *discoverytest.Instance) { in.Address, in.Status = "10.0.0.1", discoverytest.Warning }))
+	})
+	t.Run("D03 ports that are none", func(t *testing.T) {
+		for _, port := range []int{0, 70000, -1} {
+			wantTargets(t, nil, target("10.0.0.2:9000"), with(func(in *discoverytest.Instance) { in.Port = port }), order(2))
+		}
+	})
+	t.Run("D04 the address of the node", func(t *testing.T) {
+		wantTargets(t, nil, target("10.255.0.9:9000"), with(func(in *discoverytest.Instance) { in.Address, in.NodeAddress = "", "10.255.0.9" }))
+	})
+}
+
+func TestConsulLabels(t *testing.T) {
 	t.Run("tags, meta, weight and zone", func(t *testing.T) {
-		f(t, nil, []gateway.Target{
+		wantTargets(t, nil, []gateway.Target{
 			{Addr: "10.0.0.1:9000", Weight: 7, Zone: "a", Tags: []string{"canary", "stable"}, Meta: map[string]string{"zone": "a", "v": "1"}},
 			{Addr: "10.0.0.2:9000", Weight: 20, Zone: "b", Meta: map[string]string{"weight": "20"}},
 		}, with(func(in *discoverytest.Instance) {
 			in.Tags, in.Meta, in.Zone, in.Weight = []string{"stable", "canary", "stable"}, map[string]string{"zone": "a", "v": "1"}, "node's", 7
 		}), discoverytest.Instance{ID: "2", Service: "orders", Address: "10.0.0.2", Port: 9000, Zone: "b", Meta: map[string]string{"weight": "20"}})
 	})
-	t.Run("D01 denied addresses", func(t *testing.T) {
-		for _, addr := range []string{
-			"127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "localhost", "x.localhost", "0.0.0.0", "::",
-			"169.254.169.254", "fe80::1", "224.0.0.1", "ff02::1", "255.255.255.255",
-		} {
-			b := f(t, nil, target("10.0.0.2:9000"), with(func(in *discoverytest.Instance) { in.Address = addr }), order(2))
-			if got := b.logs(); strings.Count(got, "instances skipped") != 1 || !strings.Contains(got, "denied") {
-				t.Errorf("%s: want one line that says so, got:\n%s", addr, got)
-			}
-		}
-		loopback := with(func(in *discoverytest.Instance) { in.Address = "127.0.0.1" })
-		metadata := with(func(in *discoverytest.Instance) { in.ID, in.Address = "m", "169.254.169.254" })
-		f(t, func(c *ConsulConfig) { c.AllowLoopback = true }, target("127.0.0.1:9000"), loopback, metadata)
-		f(t, func(c *ConsulConfig) { c.Address = "http://127.0.0.1:8500" }, target("127.0.0.1:9000"), loopback, metadata)
-		f(t, func(c *ConsulConfig) { c.Address = "http://localhost:8500" }, target("127.0.0.1:9000"), loopback, metadata)
-	})
-	t.Run("D02 hosts that are none", func(t *testing.T) {
-		for _, addr := range []string{"10.0.0.1:80/../", "/run/x.sock", strings.Repeat("a.", 127) + "b", "127.1", "a b"} {
-			f(t, nil, target("10.0.0.2:9000"), with(func(in *discoverytest.Instance) { in.Address = addr }), order(2))
-		}
-		f(t, nil, target("orders-1.internal:9000"), with(func(in *discoverytest.Instance) { in.Address = "Orders-1.internal" }))
-		f(t, nil, nil, with(func(in *discoverytest.Instance) { in.Address, in.Status = "10.0.0.1", discoverytest.Warning }))
-	})
-	t.Run("D03 ports that are none", func(t *testing.T) {
-		for _, port := range []int{0, 70000, -1} {
-			f(t, nil, target("10.0.0.2:9000"), with(func(in *discoverytest.Instance) { in.Port = port }), order(2))
-		}
-	})
-	t.Run("D04 the address of the node", func(t *testing.T) {
-		f(t, nil, target("10.255.0.9:9000"), with(func(in *discoverytest.Instance) { in.Address, in.NodeAddress = "", "10.255.0.9" }))
-	})
 	t.Run("D05 weights", func(t *testing.T) {
 		for meta, want := range map[string]int{
 			"-1": 1, "0": 1, "1": 1, "42": 42, "0.4": 1, "100": 100, "1e9": 100, "Inf": 100, "-Inf": 1, "NaN": 5, "": 5, "many": 5, "0x10p0": 16,
 		} {
 			m := map[string]string{"weight": meta, "canary": "true", "route": "/admin"}
-			f(t, nil, []gateway.Target{{Addr: "10.0.0.1:9000", Weight: want, Meta: m}},
+			wantTargets(t, nil, []gateway.Target{{Addr: "10.0.0.1:9000", Weight: want, Meta: m}},
 				with(func(in *discoverytest.Instance) { in.Meta, in.Weight = m, 5 }))
 		}
 	})
 	t.Run("D07 the same address twice", func(t *testing.T) {
-		f(t, nil, target("10.0.0.1:9000"), order(1), with(func(in *discoverytest.Instance) { in.ID = "another" }))
+		wantTargets(t, nil, target("10.0.0.1:9000"), order(1), with(func(in *discoverytest.Instance) { in.ID = "another" }))
 	})
 	t.Run("tags that are asked for", func(t *testing.T) {
-		f(t, func(c *ConsulConfig) { c.Tags = []string{"x", "y"} },
+		wantTargets(t, func(c *ConsulConfig) { c.Tags = []string{"x", "y"} },
 			[]gateway.Target{{Addr: "10.0.0.2:9000", Weight: 1, Tags: []string{"x", "y", "z"}}},
 			with(func(in *discoverytest.Instance) { in.Tags = []string{"x"} }),
 			discoverytest.Instance{ID: "2", Service: "orders", Address: "10.0.0.2", Port: 9000, Tags: []string{"z", "y", "x"}})

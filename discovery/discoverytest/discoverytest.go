@@ -36,35 +36,43 @@ type Bench struct {
 // patience is far more than any source takes; it only bounds a failing test.
 const patience = 30 * time.Second
 
-// Run is the conformance test. newBench makes a registry that holds targets and
-// a source that reads it and reports failed attempts.
-func Run(t *testing.T, newBench func(t *testing.T, targets []gateway.Target, failed func(error)) Bench) {
-	three := []gateway.Target{
+// Maker makes a registry that holds targets and a source that reads it and
+// reports failed attempts.
+type Maker func(t *testing.T, targets []gateway.Target, failed func(error)) Bench
+
+// initial is what the registry of each subtest holds at first.
+func initial() []gateway.Target {
+	return []gateway.Target{
 		{Addr: "10.0.0.1:9000", Weight: 1, Tags: []string{"a", "stable"}, Meta: map[string]string{"version": "v1"}},
 		{Addr: "10.0.0.2:9000", Weight: 1},
 		{Addr: "10.0.0.3:9000", Weight: 1},
 	}
-	begin := func(t *testing.T) (Bench, *watch) {
-		w := newWatch(t)
-		b := newBench(t, three, w.failed)
-		w.start(b.Source)
-		w.wait("the first set", three)
-		return b, w
-	}
+}
 
+func (newBench Maker) begin(t *testing.T) (Bench, *watch) {
+	w := newWatch(t)
+	b := newBench(t, initial(), w.failed)
+	w.start(b.Source)
+	w.wait("the first set", initial())
+	return b, w
+}
+
+// Run is the conformance test.
+func Run(t *testing.T, newBench Maker) {
+	three := initial()
 	t.Run("the first set is whole", func(t *testing.T) {
-		_, w := begin(t)
+		_, w := newBench.begin(t)
 		w.end()
 		if n := w.first.Load(); n != int64(len(three)) {
 			t.Errorf("the first publish had %d targets, want %d", n, len(three))
 		}
 	})
 	t.Run("the end of the context ends Watch without an error", func(t *testing.T) {
-		_, w := begin(t)
+		_, w := newBench.begin(t)
 		w.end()
 	})
 	t.Run("updates and removals arrive", func(t *testing.T) {
-		b, w := begin(t)
+		b, w := newBench.begin(t)
 		defer w.end()
 		if b.Set == nil {
 			return
@@ -76,7 +84,7 @@ func Run(t *testing.T, newBench func(t *testing.T, targets []gateway.Target, fai
 		w.wait("a removal", four[2:])
 	})
 	t.Run("a failing registry changes nothing", func(t *testing.T) {
-		b, w := begin(t)
+		b, w := newBench.begin(t)
 		defer w.end()
 		if b.Break == nil {
 			return
@@ -89,7 +97,7 @@ func Run(t *testing.T, newBench func(t *testing.T, targets []gateway.Target, fai
 		w.wait("the set after the outage", three[:2])
 	})
 	t.Run("a source can be watched again", func(t *testing.T) {
-		b, w := begin(t)
+		b, w := newBench.begin(t)
 		w.end()
 		w = newWatch(t)
 		w.start(b.Source)
