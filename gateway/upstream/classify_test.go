@@ -43,7 +43,9 @@ func TestBlame(t *testing.T) {
 	f(op("read", syscall.ETIMEDOUT), 502, "upstream_reset", gateway.CauseUpstream)
 	f(io.EOF, 502, "upstream_reset", gateway.CauseUpstream)
 	f(fmt.Errorf("net/http: HTTP/1.x transport connection broken: %w", io.ErrUnexpectedEOF), 502, "upstream_reset", gateway.CauseUpstream)
-	f(errors.New("http2: client connection lost"), 502, "upstream_reset", gateway.CauseUpstream)
+	for _, text := range resetTexts {
+		f(errors.New(text), 502, "upstream_reset", gateway.CauseUpstream)
+	}
 	f(errors.New(`malformed HTTP response "x"`), 502, "bad_response", gateway.CauseUpstream)
 	f(&gateway.Error{Status: http.StatusTeapot, Reason: "teapot", Cause: gateway.CauseClient}, 418, "teapot", gateway.CauseClient)
 }

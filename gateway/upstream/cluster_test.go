@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"sync"
 	"testing"
@@ -59,6 +60,14 @@ func TestSubsets(t *testing.T) {
 	wantError(t, err, http.StatusServiceUnavailable, "no_healthy_endpoint", gateway.CauseGateway)
 	_, err = c.Pick(&gateway.Exchange{Subset: "unheard of"})
 	wantError(t, err, http.StatusInternalServerError, "unknown_subset", gateway.CauseGateway)
+
+	x := &gateway.Exchange{Subset: "canary"}
+	if n := testing.AllocsPerRun(100, func() {
+		c.Healthy("canary")
+		_, _ = c.Pick(x)
+	}); n != 0 {
+		t.Errorf("looking and picking allocate %v times, want 0", n)
+	}
 
 	want := []EndpointStatus{
 		{Addr: "a:1", Weight: 1, Tags: []string{"stable"}, Subsets: []string{"stable"}, Healthy: true},
@@ -252,6 +261,31 @@ func TestClosedClusterFinishesItsRequests(t *testing.T) {
 		t.Error(err)
 	}
 	wantStats(t, c, 2, 0)
+}
+
+func TestClosedClusterKeepsNoConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hungUp := make(chan time.Time, 1)
+		c := piped(t, func(conn net.Conn) {
+			respond(ok)(conn)
+			_, _ = io.Copy(io.Discard, conn)
+			hungUp <- time.Now()
+		}, nil)
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		req, _ := request(t, "GET", nil) // of an exchange that was matched before
+		resp, err := c.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := read(t, resp); err != nil {
+			t.Fatal(err)
+		}
+		if at := time.Now(); !(<-hungUp).Equal(at) {
+			t.Error("the connection of the last request was left to its idle timeout")
+		}
+	})
 }
 
 func TestCloseWithoutStart(t *testing.T) {

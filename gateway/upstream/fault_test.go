@@ -5,13 +5,14 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pithead/pithead/gateway"
@@ -69,6 +70,7 @@ func TestBrokenHeads(t *testing.T) {
 	f("X10 close within a line of the head", head+"Content-Le", "bad_response")
 	f("X12 5000 header lines", head+many.String()+"Content-Length: 0\r\n\r\n", "bad_response")
 	f("X12 5000 lines of one name", head+strings.Repeat("Set-Cookie: a=b\r\n", 5000)+"Content-Length: 0\r\n\r\n", "bad_response")
+	f("X12 300 KiB header", head+"X: "+strings.Repeat("x", 300<<10)+"\r\n\r\n", "bad_response")
 	f("X12 12 MB header", head+"X: "+strings.Repeat("x", 12<<20)+"\r\n\r\n", "bad_response")
 }
 
@@ -249,6 +251,34 @@ func TestFault8StaleConnection(t *testing.T) {
 		_, err = c.RoundTrip(r)
 		wantError(t, err, http.StatusBadGateway, "upstream_reset", gateway.CauseUpstream)
 	})
+	bubble(t, "a POST that gets a connection just as it is closed", func(t *testing.T) {
+		hangUp := make(chan struct{})
+		c := piped(t, func(conn net.Conn) {
+			respond(ok)(conn)
+			<-hangUp
+		}, nil)
+		r, _ := request(t, "GET", nil)
+		resp, err := c.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := read(t, resp); err != nil {
+			t.Fatal(err)
+		}
+		r, _ = request(t, "POST", io.NopCloser(strings.NewReader("2")))
+		r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+			if !info.Reused {
+				t.Error("the connection was not reused")
+			}
+			close(hangUp)
+			synctest.Wait() // until the transport has seen the end
+		}}))
+		_, err = c.RoundTrip(r)
+		wantError(t, err, http.StatusBadGateway, "upstream_reset", gateway.CauseUpstream)
+		if !strings.HasPrefix(gateway.AsError(err).Err.Error(), resetTexts[0]) {
+			t.Errorf("net/http now says %q", gateway.AsError(err).Err)
+		}
+	})
 	t.Run("idle connections are dropped before a server with 5 s closes them", func(t *testing.T) {
 		if got := start(t, nil, nil).transport.IdleConnTimeout; got != 4*time.Second {
 			t.Errorf("IdleConnTimeout %v", got)
@@ -344,106 +374,4 @@ func TestX15EarlyAnswer(t *testing.T) {
 	<-closed
 	<-stopped
 	wantStats(t, c, 1, 0)
-}
-
-func TestFault45ClientLeaves(t *testing.T) {
-	t.Run("before the head", func(t *testing.T) {
-		arrived, cancelled := make(chan struct{}), make(chan time.Time, 1)
-		addr := serve(t, func(_ http.ResponseWriter, r *http.Request) {
-			close(arrived)
-			<-r.Context().Done()
-			cancelled <- time.Now()
-		}, nil)
-		c := start(t, at(addr), nil)
-		ctx, leave := context.WithCancel(t.Context())
-		r, _ := requestContext(ctx, t, "GET", nil)
-		var left time.Time
-		go func() { <-arrived; left = time.Now(); leave() }()
-		_, err := c.RoundTrip(r)
-		wantError(t, err, gateway.StatusClientClosed, "client_closed", gateway.CauseClient)
-		wantStats(t, c, 1, 0)
-		if took := (<-cancelled).Sub(left); took > time.Second {
-			t.Errorf("the endpoint learned of it after %v", took)
-		}
-	})
-	t.Run("in the middle of the answer", func(t *testing.T) {
-		addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.WriteString(w, "first")
-			_ = http.NewResponseController(w).Flush()
-			<-r.Context().Done()
-		}, nil)
-		c := start(t, at(addr), nil)
-		ctx, leave := context.WithCancel(t.Context())
-		r, _ := requestContext(ctx, t, "GET", nil)
-		resp, err := c.RoundTrip(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		leave()
-		_, err = read(t, resp)
-		wantError(t, err, gateway.StatusClientClosed, "client_closed", gateway.CauseClient)
-		wantStats(t, c, 1, 0)
-	})
-	t.Run("stops reading", func(t *testing.T) {
-		addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.WriteString(w, "first")
-			_ = http.NewResponseController(w).Flush()
-			<-r.Context().Done()
-		}, nil)
-		c := start(t, at(addr), nil)
-		r, _ := request(t, "GET", nil)
-		resp, err := c.RoundTrip(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		wantStats(t, c, 1, 0)
-	})
-	t.Run("with a broken body", func(t *testing.T) {
-		addr := serve(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }, nil)
-		for _, told := range []bool{true, false} {
-			c := start(t, at(addr), nil)
-			broken := errors.New("malformed chunk")
-			r, x := request(t, "POST", nil)
-			r.ContentLength, r.Body = -1, io.NopCloser(&failingReader{err: broken, tell: func(err error) {
-				if told { // the proxy core does
-					x.ClientFailed(err)
-				}
-			}})
-			_, err := c.RoundTrip(r)
-			wantError(t, err, gateway.StatusClientClosed, "client_closed", gateway.CauseClient)
-			if !errors.Is(err, broken) {
-				t.Errorf("%v does not lead to what the client did", err)
-			}
-			wantStats(t, c, 1, 0)
-		}
-	})
-	t.Run("an error that knows better is passed on", func(t *testing.T) {
-		addr := serve(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }, nil)
-		c := start(t, at(addr), nil)
-		large := &gateway.Error{Status: 413, Reason: "body_too_large", Msg: "too large", Cause: gateway.CauseClient}
-		r, _ := request(t, "POST", nil)
-		r.ContentLength, r.Body = -1, io.NopCloser(&failingReader{err: large})
-		_, err := c.RoundTrip(r)
-		wantError(t, err, 413, "body_too_large", gateway.CauseClient)
-		wantStats(t, c, 1, 0)
-	})
-}
-
-// failingReader gives a few bytes, then fails.
-type failingReader struct {
-	given bool
-	err   error
-	tell  func(error)
-}
-
-func (r *failingReader) Read(p []byte) (int, error) {
-	if !r.given {
-		r.given = true
-		return copy(p, "some"), nil
-	}
-	if r.tell != nil {
-		r.tell(r.err)
-	}
-	return 0, r.err
 }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net"
@@ -191,6 +192,25 @@ func TestHealthOverHTTP2(t *testing.T) {
 		after(time.Minute)
 		if proto.Load() != "HTTP/2.0" || c.Healthy("") != 1 {
 			t.Errorf("checked over %v, %d healthy", proto.Load(), c.Healthy(""))
+		}
+	})
+}
+
+func TestEachCheckOpensAConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var conns, requests atomic.Int64
+		piped(t, func(conn net.Conn) {
+			conns.Add(1)
+			for br := bufio.NewReader(conn); ; requests.Add(1) {
+				if _, err := http.ReadRequest(br); err != nil {
+					return
+				}
+				_, _ = io.WriteString(conn, ok)
+			}
+		}, func(o *Options) { o.Health = &HealthOptions{Path: "/", Interval: time.Second} }) // shorter than connections are kept
+		after(time.Minute)
+		if c, r := conns.Load(), requests.Load(); c != r || r < 10 {
+			t.Errorf("%d checks over %d connections", r, c)
 		}
 	})
 }
