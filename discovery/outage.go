@@ -23,7 +23,7 @@ func newOutage(env Env, kind, subject string) *outage {
 	if o.report == nil {
 		o.report = func(error) {}
 	}
-	o.log = o.log.With("upstream", env.Upstream, kind, subject)
+	o.log = o.log.With(kind, subject)
 	return o
 }
 

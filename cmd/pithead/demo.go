@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -46,21 +45,29 @@ func runDemo(cmd *cobra.Command, o demoOptions) (err error) {
 	for _, s := range services {
 		vars[s.Env()] = s.Addr
 	}
+	dir, err := os.MkdirTemp("", "pithead-demo-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	file := "demo.yaml"
 	if o.consul != "" {
 		file = "demo-consul.yaml"
-		consul, err := startDemoConsul(cmd.Context(), cmd, o.consul, services)
+		consul, err := startDemoConsul(cmd, o.consul, dir, services)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, consul.Stop()) }()
 		vars["DEMO_CONSUL"] = consul.Address
 	}
-	path, err := writeDemo(file)
+	text, err := configs.Files.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(filepath.Dir(path))) }()
+	path := filepath.Join(dir, defaultFile)
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		return err
+	}
 	for name, value := range vars {
 		if err := os.Setenv(name, value); err != nil {
 			return err
@@ -72,32 +79,26 @@ func runDemo(cmd *cobra.Command, o demoOptions) (err error) {
 	})
 }
 
-func startDemoConsul(ctx context.Context, cmd *cobra.Command, binary string, services []*demo.Service) (*demo.Consul, error) {
-	consul, err := demo.StartConsul(ctx, binary, cmd.ErrOrStderr())
+// startDemoConsul starts an agent, whose output goes into a file of dir, and
+// registers the services.
+func startDemoConsul(cmd *cobra.Command, binary, dir string, services []*demo.Service) (*demo.Consul, error) {
+	out, err := os.Create(filepath.Join(dir, "consul.log"))
 	if err != nil {
 		return nil, err
 	}
+	defer func() { _ = out.Close() }() // the agent has a copy of its own
+	consul, err := demo.StartConsul(cmd.Context(), binary, out)
+	if err != nil {
+		said, _ := os.ReadFile(out.Name()) // without it the error still tells the most
+		return nil, fmt.Errorf("%w\n%s", err, said)
+	}
 	for _, s := range services {
-		if err := consul.Register(ctx, s); err != nil {
+		if err := consul.Register(cmd.Context(), s); err != nil {
 			return nil, errors.Join(fmt.Errorf("register %s: %w", s.Name, err), consul.Stop())
 		}
 	}
 	cmd.Printf("Consul is at %s\n", consul.Address)
 	return consul, nil
-}
-
-// writeDemo puts the configuration where it may be edited.
-func writeDemo(name string) (path string, err error) {
-	text, err := configs.Files.ReadFile(name)
-	if err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp("", "pithead-demo-")
-	if err != nil {
-		return "", err
-	}
-	path = filepath.Join(dir, "pithead.yaml")
-	return path, os.WriteFile(path, text, 0o600)
 }
 
 // demoText is what a newcomer reads first.

@@ -14,7 +14,10 @@ const maxHops = 32
 // client finds out who the client is and how it came: from the connection, or
 // from what a trusted peer forwards.
 func (p *Policy) client(r *http.Request, x *gateway.Exchange) error {
-	x.Client, x.Scheme = peer(r.RemoteAddr), "http"
+	if !x.Client.IsValid() { // the server knows it from the connection already
+		x.Client = peer(r.RemoteAddr)
+	}
+	x.Scheme = "http"
 	if r.TLS != nil {
 		x.Scheme = "https"
 	}
