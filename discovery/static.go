@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"time"
 
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/kind"
@@ -36,13 +37,24 @@ func newStatic(c StaticConfig, _ Env) (gateway.Source, error) {
 	return staticSource(c), c.Validate()
 }
 
-// Watch publishes once: nothing can change before the next reload.
+// staticConfirm is how often a static set is confirmed. It cannot change before
+// the next reload, but an age that grows for ever would look like a dead registry.
+const staticConfirm = 10 * time.Second
+
+// Watch publishes the same set again and again.
 func (s staticSource) Watch(ctx context.Context, publish func([]gateway.Target)) error {
 	targets, err := parseTargets("targets", s.Targets)
 	if err != nil {
 		return err
 	}
-	publish(targets)
-	<-ctx.Done()
-	return nil
+	tick := time.NewTicker(staticConfirm)
+	defer tick.Stop()
+	for {
+		publish(targets)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
 }

@@ -1,8 +1,11 @@
 package discovery
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -26,6 +29,22 @@ func TestStaticConformance(t *testing.T) {
 			t.Fatal(err)
 		}
 		return discoverytest.Bench{Source: source}
+	})
+}
+
+// The age of a static set must not look like that of a dead registry.
+func TestStaticIsConfirmedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, err := newStatic(StaticConfig{Targets: []TargetConfig{{Address: "10.0.0.7:9000"}}}, Env{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 35*time.Second)
+		defer cancel()
+		published := 0
+		if err := source.Watch(ctx, func([]gateway.Target) { published++ }); err != nil || published != 4 {
+			t.Errorf("published %d times in 35 s, want 4; %v", published, err)
+		}
 	})
 }
 
