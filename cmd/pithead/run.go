@@ -58,6 +58,8 @@ func serve(ctx context.Context, path string, log *slog.Logger, ready func(*serve
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
 	defer signal.Stop(signals)
+	slog.SetLogLoggerLevel(slog.LevelDebug)
+	slog.SetDefault(log)           // net/http writes some lines to the standard logger
 	signal.Ignore(syscall.SIGPIPE) // a reader of the access log that goes away must not end the process
 	done := make(chan struct{})
 	defer func() { <-done }()
