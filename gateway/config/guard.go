@@ -94,36 +94,20 @@ func (s *sourceFile) guardTokens(tokens token.Tokens) *Error {
 		switch tk.Type {
 		case token.CommentType:
 			continue
-		case token.InvalidType:
-			return s.syntaxError(tk, tk.Error)
-		case token.DocumentHeaderType:
-			if content || ended {
+		case token.DocumentHeaderType, token.DocumentEndType:
+			if tk.Type == token.DocumentHeaderType && (content || ended) {
 				return s.errorAt(at(tk), "a second document begins here; a file holds one")
 			}
-			ended = false
+			ended = tk.Type == token.DocumentEndType
 			continue
-		case token.DocumentEndType:
-			ended = true
-			continue
-		case token.DirectiveType:
-			return s.errorAt(at(tk), "YAML directives have no use here")
-		case token.TagType:
-			return s.errorAt(at(tk), "YAML tags such as %s have no use here", tk.Value)
-		case token.MappingKeyType:
-			return s.errorAt(at(tk), "a key is written as `name: value`, without a question mark")
-		case token.MappingValueType:
-			if tk.Prev != nil && len(tk.Prev.Value) > maxKey {
-				return s.errorAt(at(tk.Prev), "a key is longer than %d bytes", maxKey)
-			}
-		case token.AnchorType:
-			if next := tk.Next; next != nil && next.Next != nil && next.Next.Type == token.AnchorType {
-				return s.errorAt(at(next.Next), "two anchors for one value")
-			}
 		}
 		if ended {
 			return s.errorAt(at(tk), "a second document begins here; a file holds one")
 		}
 		content = true
+		if e := s.guardToken(tk); e != nil {
+			return e
+		}
 		if depth.add(tk); depth.now() > maxDepth {
 			return s.errorAt(at(tk), "nested deeper than %d levels", maxDepth)
 		} else if depth.keys() > maxKeys {
@@ -132,6 +116,34 @@ func (s *sourceFile) guardTokens(tokens token.Tokens) *Error {
 	}
 	if !content {
 		return s.errorAt(place{1, 1}, "the file holds nothing but comments")
+	}
+	return nil
+}
+
+func (s *sourceFile) guardToken(tk *token.Token) *Error {
+	switch tk.Type {
+	case token.InvalidType:
+		return s.syntaxError(tk, tk.Error)
+	case token.DirectiveType:
+		return s.errorAt(at(tk), "YAML directives have no use here")
+	case token.TagType:
+		return s.errorAt(at(tk), "YAML tags such as %s have no use here", tk.Value)
+	case token.MappingKeyType:
+		return s.errorAt(at(tk), "a key is written as `name: value`, without a question mark")
+	case token.MappingValueType:
+		if tk.Prev != nil && len(tk.Prev.Value) > maxKey {
+			return s.errorAt(at(tk.Prev), "a key is longer than %d bytes", maxKey)
+		}
+	case token.AnchorType:
+		if next := tk.Next; next != nil && next.Next != nil && next.Next.Type == token.AnchorType {
+			return s.errorAt(at(next.Next), "two anchors for one value")
+		}
+	case token.StringType:
+		// The lexer takes {rate: 100/s burst: 200} for one setting with a long value.
+		block := tk.Prev != nil && (tk.Prev.Type == token.LiteralType || tk.Prev.Type == token.FoldedType)
+		if !block && (strings.Contains(tk.Value, ": ") || strings.HasSuffix(tk.Value, ":")) {
+			return s.errorAt(at(tk), "%q holds a colon; is a comma missing, or the quotes around it?", tk.Value)
+		}
 	}
 	return nil
 }
@@ -193,6 +205,9 @@ func (s *sourceFile) syntaxError(tk *token.Token, msg string) *Error {
 	line := s.line(where.line)
 	if indent := line[:len(line)-len(strings.TrimLeft(line, " \t"))]; strings.Contains(indent, "\t") {
 		return s.errorAt(place{where.line, strings.Index(indent, "\t") + 1}, "a tab indents this line; YAML wants spaces")
+	}
+	if strings.Contains(line, "${") {
+		msg += "; within [] and {} a ${...} needs quotes"
 	}
 	return s.errorAt(where, "%s", "invalid YAML: "+msg)
 }
