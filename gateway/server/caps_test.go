@@ -1,0 +1,52 @@
+package server
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/pithead/pithead/gateway/config"
+)
+
+func TestCaps(t *testing.T) {
+	c := &caps{clients: make(map[netip.Addr]int), process: &budget{limit: 6}}
+	limits := &config.Limits{Connections: 5, ConnectionsPerClient: 2}
+	var leaves []func()
+	take := func(addr, want string) {
+		t.Helper()
+		leave, refused := c.take(netip.MustParseAddr(addr), limits)
+		if refused != want {
+			t.Errorf("take(%s) refused %q, want %q", addr, refused, want)
+		}
+		if leave != nil {
+			leaves = append(leaves, leave)
+		}
+	}
+	take("192.0.2.1", "")
+	take("192.0.2.1", "")
+	take("192.0.2.1", refusedClient)
+	take("2001:db8::1", "")
+	take("2001:db8::2", "")
+	take("2001:db8::3", refusedClient) // the same /64
+	take("2001:db8:0:1::3", "")
+	take("192.0.2.9", refusedListener)
+	for _, leave := range leaves {
+		leave()
+	}
+	leaves = nil
+	if c.open != 0 || len(c.clients) != 0 || c.process.used.Load() != 0 {
+		t.Errorf("after all have left: %d open, clients %v, %d in the process", c.open, c.clients, c.process.used.Load())
+	}
+	limits.Connections = 100
+	for range 6 {
+		take("127.0.0.1", "") // loopback has no cap of its own
+	}
+	take("::1", refusedProcess)
+}
+
+func TestFault37BudgetLeavesDescriptors(t *testing.T) {
+	for files, want := range map[int64]int64{256: 96, 1024: 480, 70: 16} {
+		if got := connectionsFor(files); got != want {
+			t.Errorf("connectionsFor(%d) = %d, want %d", files, got, want)
+		}
+	}
+}

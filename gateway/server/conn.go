@@ -1,0 +1,167 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// phase says what would be lost if a connection were closed now.
+type phase uint32
+
+const (
+	phaseIdle    phase = iota // nothing of a request has been read
+	phaseClosing              // was idle when the front was retired; ends unless bytes come first
+	phaseHead                 // bytes have been read, no handler has them yet
+	phaseBusy                 // a handler is at work
+	phaseHTTP2                // net/http itself ends HTTP/2 connections without losses
+	phaseTunnel               // hijacked
+)
+
+// conn is the connection of a client. http.Server.Shutdown drops a request that
+// has been read but not yet given to a handler (golang/go#36819); conn knows of
+// such requests, so that Shutdown can wait until there are none.
+type conn struct {
+	net.Conn
+	front  *front
+	client netip.Addr // the peer; unmapped, without zone
+	lane   uint32     // spreads counters over cache lines
+
+	phase atomic.Uint32
+	users atomic.Int32 // the open socket, and each handler that runs
+	shut  atomic.Bool
+	leave func() // gives back the place in the caps
+
+	mu       sync.Mutex // orders leaving phaseIdle against dismiss
+	deadline time.Time  // for reads, as net/http wants it
+}
+
+var lanes atomic.Uint32
+
+func newConn(nc net.Conn, f *front, client netip.Addr, leave func()) *conn {
+	c := &conn{Conn: nc, front: f, client: client, lane: lanes.Add(1) % laneCount, leave: leave}
+	c.users.Store(1)
+	return c
+}
+
+// Read notices the first bytes of a request.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 && phase(c.phase.Load()) < phaseHead {
+		c.enter(phaseHead)
+	}
+	return n, err
+}
+
+// enter leaves phaseIdle or phaseClosing. Bytes that arrived at the last moment
+// win over the intention to close.
+func (c *conn) enter(p phase) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if phase(c.phase.Load()) == phaseClosing {
+		_ = c.Conn.SetReadDeadline(c.deadline) // fails only on a closed connection
+	}
+	c.phase.Store(uint32(p))
+}
+
+// dismiss ends the connection if it is idle, by ending the read that net/http
+// waits in.
+func (c *conn) dismiss() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase.CompareAndSwap(uint32(phaseIdle), uint32(phaseClosing)) {
+		expire(c.Conn.SetReadDeadline)
+	}
+}
+
+// SetReadDeadline implements net.Conn. net/http sets a new deadline just before
+// it waits for a request, which must not undo dismiss.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deadline = t
+	if phase(c.phase.Load()) == phaseClosing {
+		return nil
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+// SetDeadline implements net.Conn.
+func (c *conn) SetDeadline(t time.Time) error {
+	if err := c.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return c.SetWriteDeadline(t)
+}
+
+// CloseWrite lets net/http linger after an answer to a request that it did not
+// read to its end; without it the client would see a reset instead of the answer.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	if c.shut.CompareAndSwap(false, true) {
+		c.leave()
+		c.done()
+	}
+	return err
+}
+
+// begin notes that a handler has a request of this connection; done ends it.
+func (c *conn) begin(http1 bool) {
+	c.users.Add(1)
+	if http1 {
+		c.enter(phaseBusy)
+	}
+}
+
+func (c *conn) done() {
+	if c.users.Add(-1) == 0 {
+		c.front.forget(c)
+	}
+}
+
+// rested is told when net/http waits for the next request. An HTTP/1 connection
+// gets there only through a handler; HTTP/2 does so once after its preface.
+func (c *conn) rested() {
+	switch phase(c.phase.Load()) {
+	case phaseBusy:
+		c.phase.Store(uint32(phaseIdle))
+	case phaseHead:
+		c.phase.Store(uint32(phaseHTTP2))
+	}
+}
+
+// pending says whether net/http's Shutdown could lose a request now.
+func (c *conn) pending() bool { return phase(c.phase.Load()) <= phaseHead }
+
+// connOf finds the conn below what net/http calls the connection.
+func connOf(nc net.Conn) *conn {
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
+	}
+	c, _ := nc.(*conn)
+	return c
+}
+
+type connKey struct{}
+
+func withConn(ctx context.Context, nc net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, connOf(nc))
+}
+
+func connOfRequest(r *http.Request) *conn {
+	c, _ := r.Context().Value(connKey{}).(*conn)
+	return c
+}

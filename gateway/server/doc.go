@@ -1,0 +1,18 @@
+// Package server is the room with the sockets: listeners and their limits, the
+// current configuration and its replacement, and the order of the end.
+//
+//	s := server.New(server.Options{Path: "pithead.yaml", Metrics: m, Log: log, ...})
+//	err := s.Run(ctx) // serves until ctx ends, then drains; nil is a clean end
+//
+// A request is served by exactly one generation of the configuration, the one
+// that was current when its head had been read. Every reload takes the same
+// path, whatever asked for it, and either replaces the generation as a whole or
+// leaves everything as it was.
+//
+// Three layers lie between an address and a handler, so that each can change
+// without the others: a socket is a bound address and lives as long as any
+// generation wants it; a front is an http.Server with the settings of one
+// listener and takes the socket over from its predecessor without closing it; a
+// conn knows whether a request of its client has been read, which is what makes
+// an end without losses possible.
+package server

@@ -1,0 +1,221 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pithead/pithead/gateway/config"
+	"github.com/pithead/pithead/gateway/obs"
+)
+
+// front serves the connections of a socket with the settings of one listener,
+// until it is retired. It is the net.Listener of its own http.Server.
+type front struct {
+	name     string
+	listener config.Listener
+	server   *http.Server
+	count    *obs.Listener
+	addr     net.Addr
+
+	offers chan *conn
+	stop   chan struct{} // closed when no more connections are taken
+	once   sync.Once
+	lame   atomic.Bool // every answer asks the client to go
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+	gone  chan struct{} // closed once stopped and without connections
+}
+
+// newFront makes a front for the connections to addr.
+func newFront(name string, l *config.Listener, addr net.Addr, count *obs.Listener, log *slog.Logger) *front {
+	f := &front{
+		name: name, listener: *l, count: count, addr: addr,
+		offers: make(chan *conn), stop: make(chan struct{}),
+		conns: make(map[*conn]struct{}), gone: make(chan struct{}),
+	}
+	f.server = newHTTPServer(l, log)
+	f.server.ConnContext = withConn
+	f.server.ConnState = func(nc net.Conn, state http.ConnState) {
+		c := connOf(nc)
+		switch state {
+		case http.StateIdle:
+			c.rested()
+		case http.StateHijacked:
+			c.phase.Store(uint32(phaseTunnel))
+		}
+	}
+	return f
+}
+
+// run serves until the front is stopped.
+func (f *front) run() error {
+	var err error
+	if f.server.TLSConfig != nil {
+		err = f.server.ServeTLS(f, "", "")
+	} else {
+		err = f.server.Serve(f)
+	}
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// offer hands over a connection and says whether the front has taken it.
+func (f *front) offer(c *conn) bool {
+	if !f.remember(c) {
+		return false
+	}
+	select {
+	case f.offers <- c:
+		return true
+	case <-f.stop:
+		f.forget(c)
+		return false
+	}
+}
+
+// remember refuses when the front has been stopped: then nobody may wait for it
+// any more.
+func (f *front) remember(c *conn) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	select {
+	case <-f.stop:
+		return false
+	default:
+	}
+	f.conns[c] = struct{}{}
+	f.count.Opened()
+	return true
+}
+
+// Accept implements net.Listener.
+func (f *front) Accept() (net.Conn, error) {
+	select {
+	case c := <-f.offers:
+		return c, nil
+	case <-f.stop:
+		return nil, net.ErrClosed
+	}
+}
+
+// Addr implements net.Listener.
+func (f *front) Addr() net.Addr { return f.addr }
+
+// Close implements net.Listener: the front takes no more connections.
+func (f *front) Close() error {
+	f.once.Do(func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		close(f.stop)
+		f.checkGone()
+	})
+	return nil
+}
+
+// forget is called when a connection is closed and its handlers have ended.
+func (f *front) forget(c *conn) {
+	f.count.Closed()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.conns, c)
+	f.checkGone()
+}
+
+// checkGone needs f.mu.
+func (f *front) checkGone() {
+	select {
+	case <-f.stop:
+	default:
+		return
+	}
+	if len(f.conns) > 0 {
+		return
+	}
+	select {
+	case <-f.gone:
+	default:
+		close(f.gone)
+	}
+}
+
+// each calls do for every connection.
+func (f *front) each(do func(*conn)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.conns {
+		do(c)
+	}
+}
+
+// retire ends the front without losing a request that was read: no new
+// connections; for the time of the lame duck each answer says that it is the
+// last one on its connection; then idle connections are closed; then
+// http.Server.Shutdown, which tells HTTP/2 clients to go. What is still there
+// when ctx ends, tunnels included, is cut off.
+func (f *front) retire(ctx context.Context, lameDuck time.Duration) {
+	f.lame.Store(true)
+	_ = f.Close()
+	select {
+	case <-time.After(lameDuck):
+	case <-f.gone:
+	case <-ctx.Done():
+	}
+	f.settle(ctx)
+	_ = f.server.Shutdown(ctx) // only ever says that ctx has ended
+	select {
+	case <-f.gone:
+		return
+	case <-ctx.Done():
+	}
+	f.cut()
+}
+
+// settle closes idle connections and waits until no request is between the
+// socket and its handler. Heads that never end are cut by their own timeout.
+func (f *front) settle(ctx context.Context) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		pending := false
+		f.each(func(c *conn) {
+			c.dismiss()
+			pending = pending || c.pending()
+		})
+		if !pending {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-f.gone:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// lastWords is how long handlers may take to end when their connections were cut.
+const lastWords = time.Second
+
+// cut closes all connections and gives their handlers a moment to write their
+// line in the access log.
+func (f *front) cut() {
+	_ = f.server.Close()
+	var open []*conn
+	f.each(func(c *conn) { open = append(open, c) })
+	for _, c := range open {
+		_ = c.Close()
+	}
+	select {
+	case <-f.gone:
+	case <-time.After(lastWords):
+	}
+}

@@ -1,0 +1,107 @@
+package server
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/pithead/pithead/gateway"
+)
+
+// entry is all that a request needs here, in one allocation.
+type entry struct {
+	x    gateway.Exchange
+	w    response
+	body body
+}
+
+// handler is where the requests of a front enter.
+func (s *Server) handler(f *front) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := connOfRequest(r)
+		c.begin(r.ProtoMajor == 1)
+		defer c.done()
+		g := s.acquire(c.lane)
+		defer g.release(c.lane)
+		e := newEntry(f, c, w, r)
+		r = gateway.WithExchange(r, &e.x)
+		if r.Body != http.NoBody {
+			r.Body = &e.body
+		}
+		defer s.finish(g, e, r)
+		g.snap.ServeHTTP(&e.w, r)
+	})
+}
+
+func newEntry(f *front, c *conn, w http.ResponseWriter, r *http.Request) *entry {
+	e := &entry{}
+	e.x.ID, e.x.Start, e.x.Listener = requestID(), time.Now(), f.name
+	e.x.Client, e.x.Scheme = c.client, "http"
+	if r.TLS != nil {
+		e.x.Scheme = "https"
+	}
+	timed, limits := !gateway.IsGRPC(r), &f.listener.Timeouts
+	e.w = response{
+		ResponseWriter: w, x: &e.x, lame: &f.lame, http1: r.ProtoMajor == 1,
+		timed: timed && limits.WriteIdle > 0, idle: limits.WriteIdle, body: &e.body,
+	}
+	e.body.ReadCloser, e.body.w = r.Body, w
+	e.body.timed, e.body.idle, e.body.rate = timed && limits.BodyIdle > 0, limits.BodyIdle, int64(limits.BodyRate)
+	e.body.stall.of, e.w.stall.of = &e.body, &e.w
+	return e
+}
+
+// finish ends an exchange: an answer when a handler panicked, one set of
+// observations, one line in the access log.
+func (s *Server) finish(g *generation, e *entry, r *http.Request) {
+	p := recover()
+	if p != nil && p != http.ErrAbortHandler {
+		s.panicked(e, r, p)
+	}
+	abort := p != nil && (p == http.ErrAbortHandler || e.w.torn)
+	if !e.w.wrote && !abort {
+		// A client that left gets no answer, least of all an empty success.
+		if abort = e.x.Status == gateway.StatusClientClosed; !abort {
+			e.w.WriteHeader(http.StatusOK)
+		}
+	}
+	end := time.Now()
+	e.body.stall.finish()
+	e.w.last(end)
+	e.x.BytesIn, e.x.BytesOut = e.body.n.Load(), e.w.bytes
+	if t := e.w.tunnel; t != nil {
+		e.x.BytesIn, e.x.BytesOut = e.x.BytesIn+t.in.Load(), e.x.BytesOut+t.out.Load()
+	}
+	if e.x.Status == 0 && r.Context().Err() != nil {
+		e.x.Status = gateway.StatusClientClosed
+	}
+	route, ok := g.routes[e.x.Route]
+	if !ok || e.x.Route == "" {
+		route = g.routes[""]
+		route.Begin()
+	}
+	route.End(&e.x, r.Method, end)
+	g.log.Log(r, &e.x, end)
+	if abort {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// panicked answers 500 if nothing has been sent; otherwise the exchange is
+// aborted, so that the client does not take a torn answer for a whole one.
+func (s *Server) panicked(e *entry, r *http.Request, p any) {
+	s.metrics.Panic()
+	s.log.Error("panic while serving a request", "id", e.x.ID, "route", e.x.Route,
+		"panic", fmt.Sprint(p), slog.String("stack", string(debug.Stack())))
+	err := &gateway.Error{
+		Status: http.StatusInternalServerError, Reason: "panic", Msg: "internal error",
+		Cause: gateway.CauseGateway, Err: fmt.Errorf("panic: %v", p), Close: true,
+	}
+	if e.w.wrote {
+		e.x.Err, e.w.torn = err, true
+		return
+	}
+	gateway.Fail(&e.w, r, err)
+}

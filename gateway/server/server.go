@@ -1,0 +1,189 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/pithead/pithead/gateway/build"
+	"github.com/pithead/pithead/gateway/config"
+	"github.com/pithead/pithead/gateway/keep"
+	"github.com/pithead/pithead/gateway/obs"
+)
+
+// Options are what a Server needs from outside.
+type Options struct {
+	// Path is the process file of the configuration.
+	Path    string
+	Metrics *obs.Metrics
+	Log     *slog.Logger
+
+	// Admin makes the handler of the admin listener, at the start and for each
+	// new configuration. An error refuses the configuration. Without Admin there
+	// is no admin listener.
+	Admin func(s *Server, c *config.Config) (http.Handler, error)
+	// ListenAdmin binds the admin address, which may be a Unix socket. Required with Admin.
+	ListenAdmin func(address string) (net.Listener, error)
+	// Serving is called once, when the first configuration is in use. May be nil.
+	Serving func(s *Server)
+}
+
+// Server is the running gateway.
+type Server struct {
+	opt     Options
+	log     *slog.Logger
+	metrics *obs.Metrics
+	pool    *keep.Pool
+	budget  *budget
+
+	compile  func(*config.Config) (snapshot, error) // build.Compile
+	fsnotify func() (*fsnotify.Watcher, error)      // fsnotify.NewWatcher
+
+	current atomic.Pointer[generation]
+	admin   *adminDoor
+	doors   map[string]*door // by address; owned by whoever loads
+
+	life   context.Context // ends when the grace of the shutdown ends
+	cut    context.CancelFunc
+	hurry  chan struct{}
+	hasten sync.Once
+	work   sync.WaitGroup // fronts that serve or retire, generations that end
+
+	reloads  reloads
+	watched  watched
+	draining atomic.Bool
+
+	mu     sync.Mutex
+	status Status
+}
+
+// Status says what is being served and how the last load went.
+type Status struct {
+	Generation uint64    // 0 until the first configuration is in use
+	Loaded     time.Time // when the generation came into use
+	Routes     int
+	Err        error     // why the last load was refused; nil when it was not
+	Failed     time.Time // when it was refused
+	Started    time.Time // when Run was called
+	Trigger    string    // what asked for the last load
+	Tried      time.Time // when the last load ended
+	Files      []string  // that the generation was read from
+}
+
+// New makes a server that does nothing yet.
+func New(opt Options) *Server {
+	s := &Server{
+		opt: opt, log: opt.Log, metrics: opt.Metrics, pool: keep.NewPool(), budget: newBudget(),
+		doors: make(map[string]*door), hurry: make(chan struct{}), fsnotify: fsnotify.NewWatcher,
+	}
+	s.life, s.cut = context.WithCancel(context.Background())
+	s.watched.changed = make(chan struct{}, 1)
+	s.compile = func(c *config.Config) (snapshot, error) {
+		snap, err := build.Compile(c, build.Env{Pool: s.pool, Log: s.log, Metrics: s.metrics})
+		if err != nil {
+			return nil, err // a nil *Snapshot must not become a snapshot
+		}
+		return snap, nil
+	}
+	return s
+}
+
+// Run loads the configuration, serves until ctx ends, and drains. It returns an
+// error only when the start failed. A Server runs once.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.cut()
+	loading, stop := context.WithCancel(ctx)
+	defer stop()
+	s.mu.Lock()
+	s.status.Started = time.Now()
+	s.mu.Unlock()
+	if err := s.load(loading, TriggerStart, s.read()); err != nil {
+		s.reloads.close()
+		s.abandon()
+		return err
+	}
+	s.reloads.open(loading, s.load, s.read)
+	notifyReady(s.Status())
+	if s.opt.Serving != nil {
+		s.opt.Serving(s)
+	}
+	var watching sync.WaitGroup
+	watching.Go(func() { s.watch(loading) })
+	<-ctx.Done()
+	stop()
+	watching.Wait()
+	s.reloads.close()
+	s.drain()
+	return nil
+}
+
+// abandon takes down what a failed start had put up.
+func (s *Server) abandon() {
+	s.cut()
+	s.closeDoors(s.life, 0)
+	s.work.Wait()
+	if s.admin != nil {
+		s.admin.close()
+	}
+	if g := s.current.Load(); g != nil {
+		s.end(g)
+	}
+}
+
+// Hurry shortens a shutdown: no more delays, and what still runs is cut off.
+func (s *Server) Hurry() { s.hasten.Do(func() { close(s.hurry) }) }
+
+// Status is the present state.
+func (s *Server) Status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status
+}
+
+// Ready says whether traffic should be sent here, and why not.
+func (s *Server) Ready() (ok bool, why []string) {
+	g := s.current.Load()
+	switch {
+	case s.draining.Load():
+		return false, []string{"shutting down"}
+	case g == nil:
+		return false, []string{"starting"}
+	}
+	for _, name := range g.snap.Ready() {
+		why = append(why, "upstream "+name+" has no endpoints yet")
+	}
+	return len(why) == 0, why
+}
+
+// Snapshot is the generation in use; nil before the first.
+func (s *Server) Snapshot() *build.Snapshot {
+	g := s.current.Load()
+	if g == nil {
+		return nil
+	}
+	snap, _ := g.snap.(*build.Snapshot)
+	return snap
+}
+
+// ReopenLog opens the access log again under its path, after a rotation.
+func (s *Server) ReopenLog() error {
+	if g := s.current.Load(); g != nil {
+		return g.log.Reopen()
+	}
+	return nil
+}
+
+// Addrs are the bound addresses by listener, for a configuration that leaves
+// the choice of a port to the system.
+func (s *Server) Addrs() map[string]net.Addr {
+	if g := s.current.Load(); g != nil {
+		return g.addrs
+	}
+	return nil
+}

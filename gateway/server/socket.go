@@ -1,0 +1,114 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// socket is a bound address. Its fronts come and go with the settings of the
+// listener; connections in the kernel's backlog notice nothing.
+type socket struct {
+	address string // as configured
+	ln      net.Listener
+	log     *slog.Logger
+	caps    caps
+	front   atomic.Pointer[front]
+	accepts sync.WaitGroup
+	once    sync.Once
+	closed  chan struct{}
+}
+
+func bind(ctx context.Context, address string, process *budget, log *slog.Logger) (*socket, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	return newSocket(address, ln, process, log), nil
+}
+
+func newSocket(address string, ln net.Listener, process *budget, log *slog.Logger) *socket {
+	return &socket{
+		address: address, ln: ln, log: log, closed: make(chan struct{}),
+		caps: caps{clients: make(map[netip.Addr]int), process: process},
+	}
+}
+
+// serve lets f have all connections from now on and returns the front that had
+// them before, if any.
+func (s *socket) serve(f *front) *front {
+	old := s.front.Swap(f)
+	s.once.Do(func() { s.accepts.Go(s.accept) })
+	return old
+}
+
+// close stops accepting. Connections that were accepted live on.
+func (s *socket) close() {
+	s.once.Do(func() {})
+	close(s.closed)
+	_ = s.ln.Close() // nothing is buffered in a listener
+	s.accepts.Wait()
+}
+
+// accept pauses growing times after errors: out of descriptors, the kernel
+// keeps connections in the backlog and a loop without a pause would burn a core.
+func (s *socket) accept() {
+	var pause time.Duration
+	for {
+		nc, err := s.ln.Accept()
+		if err == nil {
+			pause = 0
+			s.admit(nc)
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if pause == 0 {
+			s.log.Error("cannot accept connections", "address", s.address, "error", err)
+		}
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		select {
+		case <-time.After(pause):
+		case <-s.closed:
+			return
+		}
+	}
+}
+
+// admit hands a connection to the front in charge, or refuses it.
+func (s *socket) admit(nc net.Conn) {
+	client := peerOf(nc)
+	for {
+		f := s.front.Load()
+		leave, refused := s.caps.take(client, &f.listener.Limits)
+		if refused != "" {
+			f.count.Refused(refused)
+			hangUp(nc)
+			return
+		}
+		if f.offer(newConn(nc, f, client, leave)) {
+			return
+		}
+		leave()
+		if s.front.Load() == f { // retired without a successor: the end
+			hangUp(nc)
+			return
+		}
+	}
+}
+
+// hangUp closes with a reset, so that refused connections cost no TIME_WAIT.
+func hangUp(nc net.Conn) {
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = nc.Close() // nothing was written
+}
