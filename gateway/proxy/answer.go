@@ -194,7 +194,7 @@ func (a *answer) Read(p []byte) (int, error) {
 
 // Close implements io.Closer.
 func (a *answer) Close() error {
-	if a.s.body != nil && !a.s.body.complete.Load() {
+	if a.s.body != nil && a.s.body.lingers() {
 		// An HTTP/2 transport does not return from Close before it has got its
 		// last read of the client's body back.
 		a.s.flush()

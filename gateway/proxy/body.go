@@ -110,6 +110,11 @@ func (b *requestBody) expire() {
 	_ = b.Close() // nobody is to read it
 }
 
+// lingers says whether an HTTP/1 client may still be sending. On HTTP/2 that does
+// no harm: other streams go on, and a flush for its sake would tear an answer
+// that is nothing but a head.
+func (b *requestBody) lingers() bool { return b.s.in.ProtoMajor == 1 && !b.complete.Load() }
+
 // waiting says whether a read waits for the client now.
 func (b *requestBody) waiting() bool { return len(b.busy) > 0 && !b.complete.Load() }
 
@@ -158,7 +163,7 @@ func (b *requestBody) await(d time.Duration) bool {
 // When it does, the connection can be used again.
 func (b *requestBody) drain(pool *buffers) {
 	b.stop()
-	if b.s.in.ProtoMajor != 1 || b.complete.Load() || b.expecting() {
+	if !b.lingers() || b.expecting() {
 		return
 	}
 	b.arm()
@@ -181,7 +186,7 @@ func (b *requestBody) expecting() bool { return b.read == 0 && b.s.in.Header["Ex
 // abandon is stop for a connection that is about to be broken off. net/http
 // reads the rest of the body even then, without a limit of time.
 func (b *requestBody) abandon() {
-	if b.s.in.ProtoMajor == 1 && !b.complete.Load() {
+	if b.lingers() {
 		b.closed.Store(true)
 		b.armed.Store(true)
 		b.deadline(time.Now())

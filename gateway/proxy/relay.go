@@ -102,12 +102,12 @@ func (s *relay) settle() {
 	if s.body == nil {
 		return
 	}
-	if !s.body.complete.Load() {
+	if s.body.lingers() {
 		s.flush()
 		s.body.drain(&pool)
 	}
 	s.body.stop()
-	if s.in.ProtoMajor == 1 && !s.body.complete.Load() {
+	if s.body.lingers() {
 		s.body.arm() // for what net/http reads after us
 	}
 }
@@ -151,7 +151,7 @@ func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // WriteHeader implements http.ResponseWriter.
 func (w *writer) WriteHeader(status int) {
-	if b := w.s.body; b != nil && w.s.in.ProtoMajor == 1 && !b.complete.Load() {
+	if b := w.s.body; b != nil && b.lingers() {
 		w.Header()["Connection"] = []string{"close"}
 	}
 	w.ResponseWriter.WriteHeader(status)
