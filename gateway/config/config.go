@@ -52,8 +52,8 @@ func Parse(f *Files) (*Config, error) {
 	d := decoder{doc: doc, errs: append(errs, bad...)}
 	c := &Config{doc: doc, root: slot{node: tree}}
 	c.decode(&d)
-	errs = append(d.errs, c.check()...)
-	if err := doc.finish(errs).asError(); err != nil {
+	d.errs = append(d.errs, c.check()...)
+	if err := doc.finish(d.errs).asError(); err != nil {
 		return nil, err
 	}
 	c.complete()

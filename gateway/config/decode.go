@@ -2,7 +2,6 @@ package config
 
 import (
 	"cmp"
-	"encoding"
 	"fmt"
 	"reflect"
 	"slices"
@@ -71,7 +70,7 @@ func (d *decoder) value(v reflect.Value, s slot) bool {
 	case reflect.Map:
 		return d.mapping(v, s)
 	case reflect.Slice:
-		if _, text := v.Addr().Interface().(encoding.TextUnmarshaler); !text {
+		if !isText(v.Type()) {
 			return d.sequence(v, s)
 		}
 	}
@@ -197,7 +196,7 @@ func (d *decoder) absent(v reflect.Value, s slot) bool {
 }
 
 func (d *decoder) validate(v reflect.Value, s slot) bool {
-	check, has := v.Addr().Interface().(validator)
+	check, has := reflect.TypeAssert[validator](v.Addr())
 	if !has || d.part {
 		return true
 	}
@@ -237,7 +236,7 @@ func setDefaults(v reflect.Value) {
 	for _, f := range fieldsOf(v.Type()) {
 		setDefaults(v.FieldByIndex(f.index))
 	}
-	if def, ok := v.Addr().Interface().(defaulter); ok {
+	if def, ok := reflect.TypeAssert[defaulter](v.Addr()); ok {
 		def.SetDefaults()
 	}
 }

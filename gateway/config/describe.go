@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,10 +43,8 @@ func defaultsOf(t reflect.Type, given any) reflect.Value {
 // describe appends the settings of t below prefix. outer are the types that it
 // stands in, so that a type which holds itself ends.
 func describe(all *[]Setting, prefix string, t reflect.Type, v reflect.Value, docs kind.Docs, outer []reflect.Type) {
-	for _, o := range outer {
-		if o == t {
-			return
-		}
+	if slices.Contains(outer, t) {
+		return
 	}
 	outer = append(outer, t)
 	for _, f := range fieldsOf(t) {
@@ -125,13 +124,13 @@ func written(v reflect.Value) string {
 	if v.IsZero() && v.Kind() != reflect.Bool {
 		return ""
 	}
-	if d, ok := v.Interface().(time.Duration); ok {
+	if d, ok := reflect.TypeAssert[time.Duration](v); ok {
 		return shortDuration(d)
 	}
 	if v.Type() == secretType {
 		return redacted
 	}
-	if text, ok := v.Interface().(encoding.TextMarshaler); ok {
+	if text, ok := reflect.TypeAssert[encoding.TextMarshaler](v); ok {
 		if b, err := text.MarshalText(); err == nil {
 			return string(b)
 		}

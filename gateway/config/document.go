@@ -18,7 +18,7 @@ type document struct {
 	values  []value // where Pos finds a pointer, sorted by address once decoded
 	decoded bool
 
-	mu       sync.Mutex // guards what follows and the masks of the files
+	mu       sync.Mutex // guards what follows
 	secrets  map[*node]bool
 	warnings Errors
 	hidden   []hidden
@@ -137,7 +137,7 @@ func (d *document) secret(s slot) {
 		return
 	}
 	s.node.walk(func(n *node) {
-		n.file.masks = append(n.file.masks, mask{n.at, n.end})
+		n.file.mask(mask{n.at, n.end})
 		if n.kind == scalarNode {
 			d.hidden = append(d.hidden, hidden{n.text, redacted})
 		}
@@ -181,9 +181,17 @@ func replaceText(msg, text, shown string) string {
 // mask is a piece of a file, from one place to before another, that is not shown.
 type mask struct{ from, to place }
 
+func (s *sourceFile) mask(m mask) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.masks = append(s.masks, m)
+}
+
 // masked is a line of the file with its secrets overwritten. Its length stays,
 // so that the caret under it points where it should.
 func (s *sourceFile) masked(n int, line string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, m := range s.masks {
 		if n < m.from.line || m.to.line > 0 && n > m.to.line {
 			continue

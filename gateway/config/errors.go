@@ -34,7 +34,7 @@ type Error struct {
 // Error is the place and the message, then the source line and a caret below
 // the column.
 func (e *Error) Error() string {
-	head := e.Pos.String() + ": " + e.Msg
+	head := fmt.Sprintf("%v: %s", e.Pos, e.Msg)
 	if strings.TrimSpace(e.Source) == "" {
 		return head
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Files are the bytes of a configuration: the process file first, then the route
@@ -37,6 +38,8 @@ type sourceFile struct {
 
 	clean string
 	lines []int // byte offset of each line in text()
+
+	mu    sync.Mutex // guards masks
 	masks []mask
 }
 
@@ -225,7 +228,7 @@ func (f *Files) Dirs() []string {
 // dir is the folder that relative paths in the file start from.
 func (s *sourceFile) dir() string { return filepath.Dir(s.name) }
 
-func (s *sourceFile) index0() []int {
+func (s *sourceFile) lineStarts() []int {
 	if s.lines == nil {
 		s.lines = []int{0}
 		text := s.text()
@@ -238,11 +241,11 @@ func (s *sourceFile) index0() []int {
 	return s.lines
 }
 
-func (s *sourceFile) lineCount() int { return len(s.index0()) }
+func (s *sourceFile) lineCount() int { return len(s.lineStarts()) }
 
 // line is the text of a line, which may not exist.
 func (s *sourceFile) line(n int) string {
-	starts := s.index0()
+	starts := s.lineStarts()
 	if n < 1 || n > len(starts) {
 		return ""
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -94,7 +95,7 @@ func TestReadMistakes(t *testing.T) {
 		errs, _ := errors.AsType[Errors](err)
 		var got []string
 		for _, e := range errs {
-			got = append(got, e.Pos.String()+": "+e.Msg)
+			got = append(got, fmt.Sprintf("%v: %s", e.Pos, e.Msg))
 		}
 		if diff := cmp.Diff(wants, got); diff != "" {
 			t.Error(diff)
@@ -261,7 +262,7 @@ routes: [{match: {prefix: /}, to: a, use: [{login: {
 		}
 	}
 
-	_, err = Parse(FilesOf("x.yaml", []byte(shortest+"admin: {token: plain-secret, tokn: other-secret, adress: x}\n")))
+	_, err = Parse(FilesOf("x.yaml", []byte(shortest+"admin: {token: plain-secret, tokn: other-secret, hots: [x]}\n")))
 	if err == nil || strings.Contains(err.Error(), "-secret") {
 		t.Errorf("a source line shows it: %v", err)
 	}

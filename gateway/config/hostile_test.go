@@ -72,6 +72,9 @@ func TestHostile(t *testing.T) {
 			parseFails(t, text, "nested deeper than 64 levels", 16*mib)
 		})
 	}
+}
+
+func TestBounds(t *testing.T) {
 	t.Run("C05 empty file", func(t *testing.T) {
 		parseFails(t, "", "the file is empty", mib)
 		parseFails(t, "\uFEFF", "the file is empty", mib)
@@ -117,7 +120,7 @@ func TestHostile(t *testing.T) {
 		parseFails(t, strings.Repeat("k", mib)+": {a: 1, b: 2}\n", "a key is longer than 1024 bytes", 64*mib)
 	})
 	t.Run("more keys than the library can bear", func(t *testing.T) {
-		parseFails(t, strings.Repeat("k:\n", 100_000), "a map has more than 10000 keys", 64*mib)
+		parseFails(t, strings.Repeat("k:\n", 50_000), "a map has more than 10000 keys", 64*mib)
 	})
 	t.Run("anchors in a row", func(t *testing.T) {
 		parseFails(t, "a: "+strings.Repeat("&a ", 20_000), "two anchors for one value", 32*mib)
@@ -176,7 +179,7 @@ func TestTruncated(t *testing.T) {
 		t.Fatal(err)
 	}
 	accepted := 0
-	for n := range len(data) {
+	for n := range data {
 		_, err := Parse(FilesOf("x.yaml", data[:n]))
 		if err == nil {
 			accepted++

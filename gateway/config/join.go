@@ -89,7 +89,7 @@ var plainKey = regexp.MustCompile(`^[A-Za-z0-9_./-]+$`)
 // writeYAML writes a tree in block style.
 func writeYAML(out *bytes.Buffer, n *node, indent string, secrets map[*node]bool) {
 	switch {
-	case secrets[n] && !(n.kind == scalarNode && publicReference(n.raw)):
+	case secrets[n] && (n.kind != scalarNode || !publicReference(n.raw)):
 		out.WriteString(strconv.Quote(redacted) + "\n")
 	case n.kind == mappingNode && len(n.entries) > 0:
 		for i, e := range n.entries {

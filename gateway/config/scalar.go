@@ -43,7 +43,7 @@ func setScalar(v reflect.Value, n *node) error {
 		v.Set(reflect.ValueOf(addr))
 		return nil
 	}
-	if text, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if text, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
 		return text.UnmarshalText([]byte(n.text))
 	}
 	if v.Kind() == reflect.String {

@@ -88,6 +88,7 @@ func (s *sourceFile) parse(expand expander) (root *node, errs Errors) {
 	if e := s.guardBytes(); e != nil {
 		return nil, Errors{e}
 	}
+	s.lineStarts() // now, because later there may be several readers
 	defer func() {
 		if r := recover(); r != nil {
 			root, errs = nil, Errors{s.errorAt(place{1, 1}, "the YAML parser cannot cope with this file: %v", r)}
