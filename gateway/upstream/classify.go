@@ -76,6 +76,11 @@ func (a *attempt) blameClient(err error) *gateway.Error {
 	}
 	if a.ctx.Err() != nil {
 		if e, ok := errors.AsType[*gateway.Error](context.Cause(a.ctx)); ok {
+			if a.in.Err() != nil && e.Cause == gateway.CauseUpstream { // the time for the exchange is over
+				late := *e
+				late.Cause = a.late()
+				return &late
+			}
 			return e
 		}
 	}

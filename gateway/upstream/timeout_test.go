@@ -368,6 +368,16 @@ func TestTimeoutOfTheExchange(t *testing.T) {
 		wantError(t, err, http.StatusGatewayTimeout, "timeout", gateway.CauseClient)
 		wantStats(t, c, 1, 0)
 	})
+	bubble(t, "with a cause that blames the endpoint, while the client is to move", func(t *testing.T) {
+		c := piped(t, hang(""), nil)
+		cause := &gateway.Error{Status: 504, Reason: "timeout", Msg: "too slow", Cause: gateway.CauseUpstream}
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, cause)
+		defer cancel()
+		r, _ := requestContext(ctx, t, "POST", &slowly{time.Minute, []string{"x"}})
+		_, err := c.RoundTrip(r)
+		wantError(t, err, http.StatusGatewayTimeout, "timeout", gateway.CauseClient)
+		wantStats(t, c, 1, 0)
+	})
 	bubble(t, "with a cause that says what it is", func(t *testing.T) {
 		c := piped(t, hang(""), nil)
 		cause := &gateway.Error{Status: 503, Reason: "shed", Msg: "overloaded", Cause: gateway.CauseGateway}
