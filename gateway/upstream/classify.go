@@ -71,18 +71,17 @@ func (a *attempt) blame(err error, p phase) *gateway.Error {
 // blameClient knows what ended the attempt from outside, and the watchdog's
 // own verdict.
 func (a *attempt) blameClient(err error) *gateway.Error {
-	if e, ok := errors.AsType[*gateway.Error](err); ok {
-		return e
+	e, typed := errors.AsType[*gateway.Error](err)
+	if !typed && a.ctx.Err() != nil {
+		e, typed = errors.AsType[*gateway.Error](context.Cause(a.ctx))
 	}
-	if a.ctx.Err() != nil {
-		if e, ok := errors.AsType[*gateway.Error](context.Cause(a.ctx)); ok {
-			if a.in.Err() != nil && e.Cause == gateway.CauseUpstream { // the time for the exchange is over
-				late := *e
-				late.Cause = a.late()
-				return &late
-			}
-			return e
-		}
+	if typed && e.Cause == gateway.CauseUpstream && errors.Is(context.Cause(a.in), e) { // the time for the exchange is over
+		late := *e
+		late.Cause = a.late()
+		return &late
+	}
+	if typed {
+		return e
 	}
 	if clientErr := a.x.ClientError(); clientErr != nil {
 		return &gateway.Error{Status: gateway.StatusClientClosed, Reason: "client_closed", Msg: "the client left", Cause: gateway.CauseClient, Err: clientErr}
