@@ -46,6 +46,7 @@ var rooms = map[string][]string{
 		"gateway/kind", "gateway/obs", "gateway/server",
 	},
 	"test/consultest": {},
+	"test/hostile":    {},
 }
 
 // outside lists modules that only one room may import.

@@ -72,7 +72,7 @@ func TestFencesLoad(t *testing.T) {
 			}
 		}
 	}
-	if fences < 3 {
+	if fences < 6 {
 		t.Errorf("only %d YAML fences found", fences)
 	}
 }

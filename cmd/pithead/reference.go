@@ -61,7 +61,9 @@ func kindsPage(*cobra.Command) (string, error) {
 	for _, k := range kinds {
 		if k.Table != table {
 			table = k.Table
-			fmt.Fprintf(&b, "\n## Each %s\n", table)
+			fmt.Fprintf(&b, "\n## %s\n", map[string]string{
+				"middleware": "Middlewares", "discovery source": "Sources", "balancing policy": "Policies",
+			}[table])
 		}
 		prose, example := kind.Example(k.Docs[k.Type.Name()])
 		fmt.Fprintf(&b, "\n### %s\n\n%s\n", k.Name, sentence(prose, k.Type.Name()))
