@@ -91,13 +91,15 @@ routes:
 - {match: {prefix: /v1/, methods: [GET, HEAD]}, to: a}
 - {match: {prefix: /v1, headers: {x: y}}, to: a}
 - {match: {path_regex: "^/x", hosts: [b.example]}, to: a}
+- {match: {path: '/v2/{id:[0-9]{3}}/{rest:a\?b}'}, to: a}
+- {match: {path: "/v2/{id}/{rest}"}, to: a}
 - {match: {prefix: /}, to: a, name: own}
 `)
 	var names []string
 	for _, r := range c.Routes {
 		names = append(names, r.Name)
 	}
-	want := []string{"api.example.com/v1/orders/{id}", "/v1/*", "/v1/* GET,HEAD", "/v1/* #2", "b.example~^/x", "own"}
+	want := []string{"api.example.com/v1/orders/{id}", "/v1/*", "/v1/* GET,HEAD", "/v1/* #2", "b.example~^/x", `/v2/{id:[0-9]{3}}/{rest:a\?b}`, "/v2/{id}/{rest}", "own"}
 	if !slices.Equal(names, want) {
 		t.Errorf("got  %q\nwant %q", names, want)
 	}

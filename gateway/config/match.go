@@ -72,9 +72,7 @@ func (m *Match) validatePath(f *faults) {
 	}
 	switch given[0] {
 	case "path":
-		if err := checkPath(m.Path); err != nil {
-			f.at("path", "%w", err)
-		} else if err := checkTemplate(m.Path); err != nil {
+		if err := checkTemplate(m.Path); err != nil {
 			f.at("path", "%w", err)
 		}
 	case "prefix":
@@ -110,30 +108,62 @@ func checkPath(path string) error {
 	return nil
 }
 
-// checkTemplate wants the braces of {parameters} in pairs and each name once.
+// checkTemplate checks a path with {parameters}, each of which may have a
+// pattern of its own: {id:[0-9]+}.
 func checkTemplate(path string) error {
+	literal, params, err := splitTemplate(path)
+	if err != nil {
+		return err
+	}
+	if err := checkPath(literal); err != nil {
+		return err
+	}
 	var names []string
-	for rest := path; ; {
-		open := strings.IndexAny(rest, "{}")
-		if open < 0 {
-			return nil
-		}
-		if rest[open] == '}' {
-			return fmt.Errorf("%q has a } without a {", path)
-		}
-		name, after, closed := strings.Cut(rest[open+1:], "}")
+	for _, param := range params {
+		name, pattern, given := strings.Cut(param, ":")
 		switch {
-		case !closed:
-			return fmt.Errorf("%q has a { without a }", path)
-		case strings.Contains(name, ":"):
-			return fmt.Errorf("{%s} has a pattern of its own; use path_regex", name)
 		case !variableName(name):
-			return fmt.Errorf("{%s} is no parameter; its name is made of letters, digits and _", name)
+			return fmt.Errorf("{%s} is no parameter; its name is made of letters, digits and _", param)
 		case slices.Contains(names, name):
 			return fmt.Errorf("{%s} stands in the path twice", name)
+		case given && pattern == "":
+			return fmt.Errorf("{%s} has an empty pattern", param)
+		case strings.Contains(pattern, "/"):
+			return fmt.Errorf("{%s} is one segment, its pattern has no slash", param)
 		}
-		names, rest = append(names, name), after
+		if err := checkPattern(pattern); err != nil {
+			return fmt.Errorf("{%s}: %w", name, err)
+		}
+		names = append(names, name)
 	}
+	return nil
+}
+
+// splitTemplate takes the parameters out of a path and leaves {} in their places.
+func splitTemplate(path string) (literal string, params []string, err error) {
+	var out strings.Builder
+	level, start := 0, 0
+	for i := range len(path) {
+		switch {
+		case path[i] == '{':
+			if level++; level == 1 {
+				start = i + 1
+			}
+		case path[i] == '}' && level == 0:
+			return "", nil, fmt.Errorf("%q has a } without a {", path)
+		case path[i] == '}':
+			if level--; level == 0 {
+				params = append(params, path[start:i])
+				out.WriteString("{}")
+			}
+		case level == 0:
+			out.WriteByte(path[i])
+		}
+	}
+	if level > 0 {
+		return "", nil, fmt.Errorf("%q has a { without a }", path)
+	}
+	return out.String(), params, nil
 }
 
 func checkPattern(pattern string) error {
@@ -200,11 +230,16 @@ func (m *Match) hosts() []string {
 	return slices.Compact(all)
 }
 
-var parameter = regexp.MustCompile(`\{[^}]*\}`)
-
 // key is equal for matches that differ at most in their hosts and are otherwise
 // the same.
 func (m *Match) key() string {
+	path, params, err := splitTemplate(m.Path)
+	if err != nil {
+		path = m.Path // complained of already
+	}
+	for i, param := range params {
+		_, params[i], _ = strings.Cut(param, ":") // two names for one segment match the same
+	}
 	methods := slices.Sorted(slices.Values(m.Methods))
 	prefix := m.Prefix
 	if len(prefix) > 1 {
@@ -214,7 +249,7 @@ func (m *Match) key() string {
 	for name, value := range m.Headers {
 		headers[strings.ToLower(name)] = value
 	}
-	return fmt.Sprintf("%q %q %q %q %q %q", parameter.ReplaceAllString(m.Path, "{}"), prefix, m.PathRegex, methods, headers, m.Query)
+	return fmt.Sprintf("%q %q %q %q %q %q %q", path, params, prefix, m.PathRegex, methods, headers, m.Query)
 }
 
 // name is the default name of a route: the host, then the path.
