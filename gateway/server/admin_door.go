@@ -47,7 +47,7 @@ func (s *Server) openAdmin(c *config.Config, h http.Handler) error {
 		Timeouts:  config.Timeouts{Header: 10 * time.Second, Idle: time.Minute},
 	}, s.log)
 	a.server.ReadTimeout = 30 * time.Second // nothing here is a stream
-	a.server.Handler = http.HandlerFunc(a.serve(s))
+	a.server.Handler = a.serve(s)
 	go func() {
 		defer close(a.served)
 		_ = a.server.Serve(ln) // ends with close
@@ -63,7 +63,7 @@ func (a *adminDoor) use(h http.Handler) { a.handler.Store(&h) }
 func (a *adminDoor) serve(s *Server) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
-			if p := recover(); p != nil && p != http.ErrAbortHandler {
+			if p := recover(); p != nil && !aborted(p) {
 				s.metrics.Panic()
 				s.log.Error("panic in the admin listener", "path", r.URL.Path, "panic", fmt.Sprint(p))
 				gateway.Fail(w, r, &gateway.Error{Status: http.StatusInternalServerError, Reason: "panic", Msg: "internal error"})

@@ -1,8 +1,8 @@
 package server
 
 import (
+	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -57,10 +57,11 @@ func newEntry(f *front, c *conn, w http.ResponseWriter, r *http.Request) *entry 
 // observations, one line in the access log.
 func (s *Server) finish(g *generation, e *entry, r *http.Request) {
 	p := recover()
-	if p != nil && p != http.ErrAbortHandler {
+	abort := aborted(p)
+	if p != nil && !abort {
 		s.panicked(e, r, p)
+		abort = e.w.torn
 	}
-	abort := p != nil && (p == http.ErrAbortHandler || e.w.torn)
 	if !e.w.wrote && !abort {
 		// A client that left gets no answer, least of all an empty success.
 		if abort = e.x.Status == gateway.StatusClientClosed; !abort {
@@ -89,12 +90,18 @@ func (s *Server) finish(g *generation, e *entry, r *http.Request) {
 	}
 }
 
+// aborted says whether a panic is the wish to break off an answer, and no bug.
+func aborted(p any) bool {
+	err, ok := p.(error)
+	return ok && errors.Is(err, http.ErrAbortHandler)
+}
+
 // panicked answers 500 if nothing has been sent; otherwise the exchange is
 // aborted, so that the client does not take a torn answer for a whole one.
 func (s *Server) panicked(e *entry, r *http.Request, p any) {
 	s.metrics.Panic()
 	s.log.Error("panic while serving a request", "id", e.x.ID, "route", e.x.Route,
-		"panic", fmt.Sprint(p), slog.String("stack", string(debug.Stack())))
+		"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	err := &gateway.Error{
 		Status: http.StatusInternalServerError, Reason: "panic", Msg: "internal error",
 		Cause: gateway.CauseGateway, Err: fmt.Errorf("panic: %v", p), Close: true,

@@ -41,14 +41,20 @@ type line struct {
 	f *front
 }
 
+// atRest is a server that was not started, with a generation and a front.
+func atRest(h http.HandlerFunc, l *config.Listener) (*Server, *front) {
+	s := New(Options{Metrics: obs.NewMetrics(obs.Build{}), Log: slog.New(slog.DiscardHandler)})
+	g := &generation{snap: &fakeSnapshot{Handler: h}, config: &config.Config{}}
+	g.count(s.metrics)
+	s.current.Store(g)
+	f := newFront("web", l, &net.TCPAddr{}, s.metrics.Listener("web"), s.log)
+	f.server.Handler = s.handler(f)
+	return s, f
+}
+
 func inBubble(t *testing.T, l *config.Listener, h http.HandlerFunc, use func(l *line)) {
 	synctest.Test(t, func(t *testing.T) {
-		s := New(Options{Metrics: obs.NewMetrics(obs.Build{}), Log: slog.New(slog.DiscardHandler)})
-		g := &generation{snap: &fakeSnapshot{Handler: h}, config: &config.Config{}}
-		g.count(s.metrics)
-		s.current.Store(g)
-		f := newFront("web", l, &net.TCPAddr{}, s.metrics.Listener("web"), s.log)
-		f.server.Handler = s.handler(f)
+		_, f := atRest(h, l)
 		if l.TLS != nil {
 			f.server.TLSConfig = listenerTLS(func() (*tls.Config, error) { return nil, nil })
 		}
