@@ -79,11 +79,10 @@ func explainFile(ctx context.Context, path, client string, asked admin.ExplainRe
 		return admin.Explanation{}, err
 	}
 	defer closeQuietly(snap)
-	r, err := http.NewRequestWithContext(ctx, asked.Method, asked.URL, nil)
+	r, err := asked.Request(ctx, client)
 	if err != nil {
 		return admin.Explanation{}, err
 	}
-	r.Header, r.RemoteAddr = asked.Headers, client
 	snap.Start()
 	waiting, cancel := context.WithTimeout(ctx, explainWait)
 	defer cancel()

@@ -99,7 +99,7 @@ func upstreamStates(snap *build.Snapshot) []obs.UpstreamState {
 
 func explainView(snap *build.Snapshot, r *http.Request) admin.Explanation {
 	e := snap.Explain(r)
-	x := e.Exchange
+	r, x := e.Request, e.Exchange
 	view := admin.Explanation{
 		Request:  r.Method + " " + x.Scheme + "://" + r.Host + r.URL.RequestURI(),
 		Upstream: x.Upstream, Arm: x.Arm, ArmBy: x.ArmBy, Endpoint: e.Endpoint,

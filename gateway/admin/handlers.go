@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -103,7 +104,7 @@ func (h *handlers) explainBody(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handlers) explain(w http.ResponseWriter, r *http.Request, asked ExplainRequest) {
-	made, err := asked.request(r)
+	made, err := asked.Request(r.Context(), r.RemoteAddr) // it comes from whoever asks
 	if err != nil {
 		gateway.Fail(w, r, refuse(http.StatusBadRequest, "explain_request", err.Error()))
 		return
@@ -111,9 +112,9 @@ func (h *handlers) explain(w http.ResponseWriter, r *http.Request, asked Explain
 	writeJSON(w, h.o.Explain(made))
 }
 
-// request makes the request that a server would see. It comes from the address
-// that asks for the explanation.
-func (e *ExplainRequest) request(asker *http.Request) (*http.Request, error) {
+// Request makes the request that a server would see when it comes from
+// client, host:port.
+func (e *ExplainRequest) Request(ctx context.Context, client string) (*http.Request, error) {
 	u, err := url.Parse(e.URL)
 	if err != nil {
 		return nil, fmt.Errorf("url: %w", err)
@@ -121,7 +122,7 @@ func (e *ExplainRequest) request(asker *http.Request) (*http.Request, error) {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("url %q is not absolute; write for example https://api.example.com/v1", e.URL)
 	}
-	r, err := http.NewRequestWithContext(asker.Context(), e.Method, e.URL, http.NoBody)
+	r, err := http.NewRequestWithContext(ctx, e.Method, e.URL, http.NoBody)
 	if err != nil {
 		return nil, err
 	}
@@ -131,10 +132,10 @@ func (e *ExplainRequest) request(asker *http.Request) (*http.Request, error) {
 		}
 	}
 	if host := r.Header.Get("Host"); host != "" {
-		r.Host = host
+		r.Host, r.URL.Host = host, host
 		r.Header.Del("Host")
 	}
-	r.RequestURI, r.RemoteAddr = u.RequestURI(), asker.RemoteAddr
+	r.RequestURI, r.RemoteAddr = u.RequestURI(), client
 	return r, nil
 }
 

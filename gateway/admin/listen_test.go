@@ -177,7 +177,7 @@ func TestClient(t *testing.T) {
 			config, err := c.Config(ctx)
 			check("routes: []\n", string(config), err)
 			explanation, err := c.Explain(ctx, ExplainRequest{URL: "http://h/p", Headers: map[string][]string{"Host": {"other"}}})
-			check(Explanation{Request: "GET http://h/p", Route: "orders", Endpoint: "other /p"}, explanation, err)
+			check(Explanation{Request: "GET http://other/p", Route: "orders", Endpoint: "other /p"}, explanation, err)
 
 			d.mu.Lock()
 			d.invalid = errors.New(invalidText)

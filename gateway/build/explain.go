@@ -13,6 +13,7 @@ import (
 // Explanation is what would become of a request. It stops where the request
 // would be answered.
 type Explanation struct {
+	Request  *http.Request     // in canonical form, as far as it was taken
 	Exchange *gateway.Exchange // as the request would leave it
 	Refused  *gateway.Error    // set if it goes nowhere
 	Route    *config.Route     // nil when none matches
@@ -37,7 +38,7 @@ type ExplainedStep struct{ Name, Does string }
 func (s *Snapshot) Explain(r *http.Request) Explanation {
 	x := &gateway.Exchange{Listener: s.listenerFor(r.URL.Scheme)}
 	r = gateway.WithExchange(r, x)
-	e := Explanation{Exchange: x}
+	e := Explanation{Request: r, Exchange: x}
 	rt, err := s.route(r, x)
 	if err != nil {
 		e.Refused = gateway.AsError(err)
