@@ -375,5 +375,8 @@ func (m *canary) explain(r *http.Request, x *gateway.Exchange) string {
 		"random":   fmt.Sprintf("split %s at random", m.split),
 		"fallback": "fallback: the arm first chosen has no healthy endpoint",
 	}[x.ArmBy]
+	if x.ArmBy == "random" && m.stable.weight == 0 && len(m.split.arms) == 1 {
+		why = "default: there is no split"
+	}
 	return fmt.Sprintf("arm %s (%s), by %s", x.Arm, where, why)
 }
