@@ -83,7 +83,7 @@ func firstSentence(prose, typeName string) string {
 func kindText(k config.KindInfo) string {
 	prose, example := kind.Example(k.Docs[k.Type.Name()])
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s (%s)\n\n%s\n", k.Name, k.Table, strings.TrimPrefix(prose, k.Type.Name()+" "))
+	fmt.Fprintf(&b, "%s (%s)\n\n%s\n", k.Name, k.Table, sentence(prose, k.Type.Name()))
 	if example != "" {
 		fmt.Fprintf(&b, "\nExample:\n\n  %s\n", strings.ReplaceAll(example, "\n", "\n  "))
 	}
@@ -92,7 +92,18 @@ func kindText(k config.KindInfo) string {
 		b.WriteString("\nSettings:\n")
 	}
 	for _, s := range settings {
-		fmt.Fprintf(&b, "\n  %s: %s\n      %s\n", s.Name, s.Type, strings.ReplaceAll(s.Doc, "\n", "\n      "))
+		fmt.Fprintf(&b, "\n  %s: %s\n      %s\n", s.Name, typeAndDefault(s), strings.ReplaceAll(s.Doc, "\n", "\n      "))
 	}
 	return b.String()
+}
+
+func typeAndDefault(s config.Setting) string {
+	switch {
+	case s.Required:
+		return s.Type + ", required"
+	case s.Default != "":
+		return s.Type + ", default " + s.Default
+	default:
+		return s.Type
+	}
 }

@@ -10,6 +10,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/pithead/pithead/gateway/config"
 )
 
 // Set by the linker.
@@ -35,9 +37,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status i
 		return 0
 	}
 	if !errors.Is(err, errSaid) {
-		_, _ = fmt.Fprintln(stderr, "pithead:", err) // stderr is the last resort
+		_, _ = fmt.Fprintln(stderr, told(err)) // stderr is the last resort
 	}
 	return 1
+}
+
+// told is what there is to say of err. A mistake in a file begins with its
+// place, as compilers write it, so that editors can jump there.
+func told(err error) string {
+	if _, mistake := errors.AsType[*config.Error](err); mistake {
+		return err.Error()
+	}
+	return "pithead: " + err.Error()
 }
 
 // errSaid ends a command with status 1 after it has said why itself.
