@@ -84,7 +84,7 @@ type Call struct {
 
 // NewConsul starts a fake on a free port of 127.0.0.1. Close ends it.
 func NewConsul() *Consul {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(err) // no loopback interface: nothing can be tested here
 	}

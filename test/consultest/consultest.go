@@ -88,7 +88,7 @@ func Start(t testing.TB) *Agent {
 func (a *Agent) pickPorts() {
 	a.t.Helper()
 	for i := range a.ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			a.t.Fatal(err)
 		}
@@ -105,7 +105,7 @@ func (a *Agent) run() error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(a.binary, "agent", "-server", "-bootstrap-expect=1", "-node=test", "-disable-host-node-id",
+	cmd := exec.Command(a.binary, "agent", "-server", "-bootstrap-expect=1", "-node=test", "-disable-host-node-id", //nolint:gosec // whoever runs the tests names the binary
 		"-config-file="+filepath.Join(a.dir, "agent.hcl"), "-data-dir="+filepath.Join(a.dir, "data"), "-log-level=warn",
 		"-bind=127.0.0.1", "-client=127.0.0.1", "-http-port="+strconv.Itoa(a.ports[0]), "-server-port="+strconv.Itoa(a.ports[1]),
 		"-serf-lan-port="+strconv.Itoa(a.ports[2]), "-serf-wan-port=-1", "-dns-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1")
