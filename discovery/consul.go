@@ -223,8 +223,10 @@ func (w *consulWatch) ask(ctx context.Context) (consulSet, error) {
 		return consulSet{}, w.cleanError(err)
 	}
 	// A server without a leader may not have read its own log to the end, and
-	// what is not Consul does not claim to have one.
-	if !meta.KnownLeader {
+	// what is not Consul does not claim to have one. Only the first query is
+	// asked that: agents answer blocking ones from a stream of events, which goes
+	// on from what the first one said and knows nothing of leaders.
+	if !meta.KnownLeader && meta.QueryBackend != api.QueryBackendStreaming {
 		return consulSet{}, errors.New("the answer is not from a consul cluster with a leader")
 	}
 	if meta.LastIndex < w.index {

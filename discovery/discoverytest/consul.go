@@ -249,11 +249,12 @@ func (c *Consul) answer(w http.ResponseWriter, r *http.Request, fault Fault, ser
 		w.Header().Set("X-Consul-Knownleader", "false")
 		_, _ = io.WriteString(w, "[]")
 	default: // None and IndexZero; Hang has no answer
-		c.answerHealth(w, fault, service, r.URL.Query()["tag"])
+		c.answerHealth(w, r, fault, service)
 	}
 }
 
-func (c *Consul) answerHealth(w http.ResponseWriter, fault Fault, service string, tags []string) {
+func (c *Consul) answerHealth(w http.ResponseWriter, r *http.Request, fault Fault, service string) {
+	tags := r.URL.Query()["tag"]
 	c.mu.Lock()
 	index := c.index
 	all := slices.SortedFunc(maps.Values(c.instances), func(a, b Instance) int { return strings.Compare(a.ID, b.ID) })
@@ -269,6 +270,10 @@ func (c *Consul) answerHealth(w http.ResponseWriter, fault Fault, service string
 		}
 	}
 	c.head(w, index)
+	if r.URL.Query().Has("index") { // as every agent since 1.10 that is not told otherwise
+		w.Header().Set("X-Consul-Query-Backend", "streaming")
+		w.Header().Set("X-Consul-Knownleader", "false")
+	}
 	_ = json.NewEncoder(w).Encode(entries) // a client that left needs no answer
 }
 

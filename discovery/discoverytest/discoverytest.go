@@ -196,7 +196,8 @@ func byAddr(a, b gateway.Target) bool { return strings.Compare(a.Addr, b.Addr) <
 func (w *watch) waitFailure() {
 	w.t.Helper()
 	select {
-	case <-w.failures:
+	case err := <-w.failures:
+		w.t.Logf("noticed: %v", err)
 	case err := <-w.ended:
 		w.t.Fatalf("Watch gave up: %v", err)
 	case <-time.After(patience):

@@ -105,7 +105,7 @@ func (a *Agent) run() error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(a.binary, "agent", "-server", "-bootstrap-expect=1", "-node=test", "-disable-host-node-id", //nolint:gosec // whoever runs the tests names the binary
+	cmd := exec.Command(a.binary, "agent", "-server", "-bootstrap-expect=1", "-node=test", "-disable-host-node-id", //nolint:gosec,noctx // whoever runs the tests names the binary; the agent lives until Stop
 		"-config-file="+filepath.Join(a.dir, "agent.hcl"), "-data-dir="+filepath.Join(a.dir, "data"), "-log-level=warn",
 		"-bind=127.0.0.1", "-client=127.0.0.1", "-http-port="+strconv.Itoa(a.ports[0]), "-server-port="+strconv.Itoa(a.ports[1]),
 		"-serf-lan-port="+strconv.Itoa(a.ports[2]), "-serf-wan-port=-1", "-dns-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1")
