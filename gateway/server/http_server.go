@@ -46,9 +46,10 @@ func protocolsOf(l *config.Listener) *http.Protocols {
 }
 
 // listenerTLS asks for the current certificates at each handshake, so that a
-// reload changes them without touching a socket. Session tickets belong to one
-// generation: no client resumes under settings that have been replaced
-// (CVE-2025-68121).
+// reload changes them without touching a socket. Session tickets are those of
+// the front and outlive a reload: crypto/tls rotates their keys, and as long as
+// no client certificates are asked for, a resumed session proves nothing that a
+// reload could have withdrawn (CVE-2025-68121).
 func listenerTLS(current func() (*tls.Config, error)) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,

@@ -231,7 +231,7 @@ func (q *reloads) ask(ctx context.Context, trigger string, r *reading) error {
 	}
 	if q.next == nil {
 		q.next = &batch{trigger: trigger, reading: r, done: make(chan struct{})}
-	} else if trigger != TriggerFile || q.next.trigger == TriggerFile {
+	} else if q.next.trigger != TriggerStart && (trigger != TriggerFile || q.next.trigger == TriggerFile) {
 		q.next.trigger, q.next.reading = trigger, r
 	}
 	b := q.next

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -95,7 +96,7 @@ func New(opt Options) *Server {
 }
 
 // Run loads the configuration, serves until ctx ends, and drains. It returns an
-// error only when the start failed. A Server runs once.
+// error only when the configuration or an address will not do. A Server runs once.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.cut()
 	loading, stop := context.WithCancel(ctx)
@@ -103,12 +104,15 @@ func (s *Server) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.status.Started = time.Now()
 	s.mu.Unlock()
-	if err := s.load(loading, TriggerStart, s.read()); err != nil {
+	s.reloads.open(loading, s.load, s.read)
+	if err := s.reloads.ask(context.WithoutCancel(ctx), TriggerStart, nil); err != nil {
 		s.reloads.close()
 		s.abandon()
+		if errors.Is(err, errStopping) {
+			return nil
+		}
 		return err
 	}
-	s.reloads.open(loading, s.load, s.read)
 	notifyReady(s.Status())
 	if s.opt.Serving != nil {
 		s.opt.Serving(s)

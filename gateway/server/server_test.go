@@ -256,6 +256,19 @@ func TestRunRefusesABadStart(t *testing.T) {
 	f("bad access log", strings.Replace(settings(1, web), `"off"`, "/nowhere/at/all", 1), "access log")
 }
 
+func TestStopDuringTheStart(t *testing.T) {
+	h := prepare(t, settings(1, web+ending), say("hello"))
+	h.empty = []string{"u"}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if err := h.Run(ctx); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if got := h.snapshots[0].state.Load(); got != closed {
+		t.Errorf("snapshot state %d, want closed", got)
+	}
+}
+
 func TestStartWaitsTwoSecondsForEndpoints(t *testing.T) {
 	h := prepare(t, settings(1, web+ending), say("hello"))
 	h.empty = []string{"u"}
