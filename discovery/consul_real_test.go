@@ -115,6 +115,9 @@ func TestRealConsul(t *testing.T) {
 		w.until() // D08: all critical is empty at once
 		agent.PassCheck("sick-10.0.0.1")
 		w.until(a)
+		if len(w.failures) > 0 {
+			t.Errorf("an answer was taken for a failure: %v", <-w.failures)
+		}
 	})
 	t.Run("fault 13 stopped and started again", func(t *testing.T) {
 		agent.Register(realService(t, "outage", a))
