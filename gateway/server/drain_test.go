@@ -23,7 +23,7 @@ import (
 // TestFault32ShutdownUnderLoad: clients that never retry lose nothing but new
 // connections.
 func TestFault32ShutdownUnderLoad(t *testing.T) {
-	for range 3 {
+	for range 10 {
 		h := prepare(t, settings(1, web+ending), func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(w, r.Body)
 		}).open()

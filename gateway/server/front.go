@@ -180,22 +180,31 @@ func (f *front) retire(ctx context.Context, lameDuck time.Duration) {
 }
 
 // settle closes idle connections and waits until no request is between the
-// socket and its handler. Heads that never end are cut by their own timeout.
+// socket and its handler. A head that is not complete in the time for heads was
+// never a request: it must not keep HTTP/2 clients from being told to go.
 func (f *front) settle(ctx context.Context) {
+	late := time.NewTimer(f.listener.Timeouts.Header)
 	tick := time.NewTicker(5 * time.Millisecond)
+	defer late.Stop()
 	defer tick.Stop()
 	for {
-		pending := false
+		var pending []*conn
 		f.each(func(c *conn) {
 			c.dismiss()
-			pending = pending || c.pending()
+			if c.pending() {
+				pending = append(pending, c)
+			}
 		})
-		if !pending {
+		if len(pending) == 0 {
 			return
 		}
 		select {
 		case <-tick.C:
-		case <-f.gone:
+		case <-late.C:
+			for _, c := range pending {
+				_ = c.Close() // half a head is lost, which is the point
+			}
+			return
 		case <-ctx.Done():
 			return
 		}

@@ -378,6 +378,52 @@ func TestH08HeadTooLarge(t *testing.T) {
 	})
 }
 
+// TestHalfAHeadDoesNotHoldUpTheDrain: two bytes of a head are enough to look
+// like a request, and net/http waits 75 s for the rest.
+func TestHalfAHeadDoesNotHoldUpTheDrain(t *testing.T) {
+	inBubble(t, usual("h1", "h2c"), say("hello"), func(l *line) {
+		half := l.open()
+		if body, err := roundTrip(half); err != nil || body != "hello" {
+			t.Fatalf("%q %v", body, err)
+		}
+		_ = half.SetDeadline(time.Time{})
+		_, _ = io.WriteString(half, "\r\n")
+		h2 := l.h2c()
+		if _, _, err := fetch(h2, "http://a/"); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		l.f.retire(l.t.Context(), time.Second)
+		if took := time.Since(begin); took > 13*time.Second {
+			t.Errorf("retired after %s", took)
+		}
+	})
+}
+
+// TestAnswerDuringTheLameDuck: the client is told that it is the last one.
+func TestAnswerDuringTheLameDuck(t *testing.T) {
+	inBubble(t, usual("h1"), say("hello"), func(l *line) {
+		c := l.open()
+		if _, err := roundTrip(c); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Time{})
+		var retired sync.WaitGroup
+		retired.Go(func() { l.f.retire(l.t.Context(), time.Minute) })
+		pass(30 * time.Second)
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil || !resp.Close {
+			t.Errorf("%v %v", resp, err)
+		}
+		begin := time.Now()
+		retired.Wait()
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("retired %s after the last connection had ended", took)
+		}
+	})
+}
+
 func TestT16OptionsStarReachesTheHandler(t *testing.T) {
 	inBubble(t, usual("h1"), func(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "policy", http.StatusTeapot)

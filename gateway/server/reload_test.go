@@ -229,6 +229,27 @@ func TestFault30StreamsFinishOnTheOldGeneration(t *testing.T) {
 	}
 }
 
+// TestNewFoldersAreWatched: polling is too slow here to find the changes.
+func TestNewFoldersAreWatched(t *testing.T) {
+	seldom := func(s string) string { return strings.Replace(s, "poll: 100ms", "poll: 10m", 1) }
+	h := prepare(t, seldom(settings(1, web+ending)), say("hello")).open()
+	dir := filepath.Join(filepath.Dir(h.path), "routes.d")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.edit(seldom(settings(1, web+ending+"include: [routes.d/*.yaml]\n"))); err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(dir, "a.yaml"), "routes: [{name: a, match: {path: /a}, to: u}]\n")
+	h.log.wait(t, "routes=2", 1)
+	put(t, filepath.Join(dir, "a.yaml"), "routes: [{name: a, match: {path: /a}, to: u}, {name: b, match: {path: /b}, to: u}]\n")
+	h.log.wait(t, "routes=3", 1)
+	if err := os.Remove(filepath.Join(dir, "a.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	h.log.wait(t, "routes=1", 2)
+}
+
 func TestFault31ManyReloadsAtOnce(t *testing.T) {
 	h := prepare(t, settings(1, web+ending), say("hello")).open()
 	var all sync.WaitGroup
