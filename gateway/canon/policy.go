@@ -80,7 +80,9 @@ const (
 
 // method refuses the methods that make a gateway something else: a tunnel
 // (CONNECT), an echo of credentials (TRACE), the HTTP/2 preface. Methods are
-// case-sensitive: `get` is another method, which no route has.
+// case-sensitive, and routes name them in capitals: `delete` would go past the
+// route of DELETE to one that takes every method, and an upstream that does not
+// care for case would delete.
 func (p *Policy) method(r *http.Request) error {
 	switch r.Method {
 	case "GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS":
@@ -97,10 +99,15 @@ func (p *Policy) method(r *http.Request) error {
 	if r.Method == "" || len(r.Method) > maxMethod {
 		return gateway.BadRequest("bad_method", "the method is empty or too long")
 	}
+	var seen uint8
 	for i := range len(r.Method) {
-		if nameBytes[r.Method[i]]&nameBad != 0 {
-			return gateway.BadRequest("bad_method", "the method is no token")
-		}
+		seen |= nameBytes[r.Method[i]]
+	}
+	switch {
+	case seen&nameBad != 0:
+		return gateway.BadRequest("bad_method", "the method is no token")
+	case seen&nameLower != 0:
+		return methodNotAllowed("methods are written in capitals")
 	}
 	return nil
 }

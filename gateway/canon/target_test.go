@@ -80,7 +80,7 @@ func TestRefusedTargets(t *testing.T) {
 	f("T17 path", "CONNECT /x HTTP/1.1", 405)
 	f("T18", "TRACE / HTTP/1.1", 405)
 	f("T18 track", "TRACK / HTTP/1.1", 405)
-	f("T19 lower case is another method", "get / HTTP/1.1", 0)
+	f("T19 lower case is another method", "get / HTTP/1.1", 405)
 	f("T19 long", strings.Repeat("A", 33)+" / HTTP/1.1", 400)
 	f("T19 WebDAV", "VERSION-CONTROL / HTTP/1.1", 0)
 	f("T21", "GET /a#b HTTP/1.1", 400)
