@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -75,6 +76,8 @@ func serve(ctx context.Context, path string, log *slog.Logger, ready func(*serve
 // handleSignals runs until ended. The first SIGTERM or SIGINT stops, the second hurries.
 func handleSignals(ended context.Context, signals <-chan os.Signal, s *server.Server, log *slog.Logger, stop func()) {
 	stopping := false
+	var reloads sync.WaitGroup // beside the loop: a SIGTERM does not wait for one
+	defer reloads.Wait()
 	for {
 		var sig os.Signal
 		select {
@@ -84,7 +87,7 @@ func handleSignals(ended context.Context, signals <-chan os.Signal, s *server.Se
 		}
 		switch {
 		case sig == syscall.SIGHUP:
-			_, _ = s.Reload(ended, server.TriggerSignal) // the server logs why it refused
+			reloads.Go(func() { _, _ = s.Reload(ended, server.TriggerSignal) }) // the server logs why it refused
 		case sig == syscall.SIGUSR1:
 			if err := s.ReopenLog(); err != nil {
 				log.Error("access log not opened again", "error", err)
