@@ -151,3 +151,18 @@ func TestResetStream(t *testing.T) {
 		d.wantErr(t, 499, "client_closed", gateway.CauseClient)
 	}
 }
+
+// Trailers may be announced for a body that never comes.
+func TestAnnouncedTrailersWithoutABody(t *testing.T) {
+	for _, back := range []bool{false, true} {
+		up := &seen{}
+		d := open(t, newCluster(t, serve(t, up), back), nil)
+		f := dialFrames(t, d.addr)
+		if status := f.head(t, f.request(t, true, "trailer", "x-sum")).PseudoValue("status"); status != "200" {
+			t.Errorf("HTTP/2 %v: status %s", back, status)
+		}
+		if got := up.request(t).Trailer; len(got) > 0 {
+			t.Errorf("HTTP/2 %v: trailers %v were announced", back, got)
+		}
+	}
+}

@@ -71,7 +71,15 @@ func serve(t testing.TB, h http.Handler) string {
 	p.SetHTTP1(true)
 	s := &http.Server{Handler: h, Protocols: p, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 	l := listen(t)
-	var wg sync.WaitGroup
+	var wg sync.WaitGroup // of connections too: some linger for half a second
+	s.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			wg.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			wg.Done()
+		}
+	}
 	wg.Go(func() { _ = s.Serve(l) })
 	t.Cleanup(func() {
 		_ = s.Close()

@@ -49,9 +49,9 @@ func TestEarlyEndOfABidirectionalStream(t *testing.T) {
 
 // An HTTP/1 client reads its answer to the end though it has not sent its request
 // to the end; the connection ends then, and no read of the transport's outlives
-// the handler. To see it fail, take EnableFullDuplex out of newRelay (the answer
-// waits for the request), or settle out of finish (the race detector sees the
-// reads, and in the long run the process dies).
+// the handler. To see it fail, take `Connection: close` out of WriteHeader and
+// EnableFullDuplex out of newRelay (the answer waits for the request), or only the
+// first of them (the rest of the body is taken for the next request).
 func TestEarlyAnswers(t *testing.T) {
 	up := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex()
@@ -80,6 +80,86 @@ func TestEarlyAnswers(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// A transport may still be reading the client's body when the answer is there.
+// No such read may outlive the handler: one that then meets the end of the body
+// ends the process. Neither may net/http wait for a silent client for ever. To see
+// it fail, take settle out of finish.
+func TestNoReadOutlivesTheHandler(t *testing.T) {
+	for _, h2c := range []bool{false, true} {
+		reading, read, late := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+		ended := make(chan struct{})
+		d := open(t, clusterFunc(func(r *http.Request) (*http.Response, error) {
+			_, _ = io.ReadFull(r.Body, make([]byte, 3))
+			go func() {
+				close(reading)
+				_, _ = r.Body.Read(make([]byte, 3))
+				close(read)
+				<-ended
+				_, err := r.Body.Read(make([]byte, 3))
+				late <- err
+			}()
+			<-reading
+			return &http.Response{StatusCode: 200, ContentLength: 0, Body: http.NoBody, Header: http.Header{}, Request: r}, nil
+		}), func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				next.ServeHTTP(w, r)
+				select {
+				case <-read:
+				default:
+					t.Errorf("HTTP/2 %v: a read is still under way", h2c)
+				}
+			})
+		})
+
+		if h2c {
+			f := dialFrames(t, d.addr)
+			id := f.request(t, false)
+			if err := f.WriteData(id, false, []byte("abc")); err != nil {
+				t.Fatal(err)
+			}
+			f.head(t, id)
+		} else {
+			c := dial(t, d.addr)
+			c.send(t, crlf("POST / HTTP/1.1", "Host: a", "Content-Length: 10")+"abc")
+			c.answer(t, "POST")
+			c.wantClosed(t)
+		}
+		d.exchange(t)
+		close(ended)
+		if err := <-late; err == nil || err == io.EOF {
+			t.Errorf("HTTP/2 %v: late read: %v", h2c, err)
+		}
+	}
+}
+
+// A client that has an early answer may go on sending for a while, and is not
+// reset for it: many look at an answer only when they have sent everything.
+func TestLinger(t *testing.T) {
+	up := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "go away")
+	}))
+	d := open(t, newCluster(t, up, true), nil)
+	for range 20 {
+		c := dial(t, d.addr)
+		c.send(t, crlf("POST / HTTP/1.1", "Host: a", "Transfer-Encoding: chunked")+"3\r\nabc\r\n")
+		res := c.head(t, "POST")
+		if _, err := io.ReadFull(res.Body, make([]byte, len("go away"))); err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			c.send(t, "3\r\nabc\r\n")
+		}
+		c.send(t, "0\r\n\r\n")
+		if rest := body(t, res); rest != "" {
+			t.Fatalf("rest %q", rest)
+		}
+		if _, err := c.br.ReadByte(); err != io.EOF {
+			t.Fatalf("end of the connection: %v", err)
+		}
+		d.exchange(t)
 	}
 }
 
