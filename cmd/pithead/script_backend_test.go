@@ -36,6 +36,7 @@ type backend struct {
 	addr     string
 	h2c      bool
 	server   *http.Server // nil while it is down
+	served   chan struct{}
 	health   atomic.Int64
 	requests atomic.Int64
 	turn     chan struct{}
@@ -77,14 +78,19 @@ func (b *backend) listen() error {
 	var protocols http.Protocols
 	protocols.SetHTTP1(!b.h2c)
 	protocols.SetUnencryptedHTTP2(b.h2c)
-	b.server = &http.Server{Handler: b, Protocols: &protocols, ReadHeaderTimeout: patience}
-	go func() { _ = b.server.Serve(l) }() // ends with close
+	server, served := &http.Server{Handler: b, Protocols: &protocols, ReadHeaderTimeout: patience}, make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(l) // ends with close
+	}()
+	b.server, b.served = server, served
 	return nil
 }
 
 func (b *backend) close() {
 	if b.server != nil {
 		_ = b.server.Close() // nobody waits for its answers any more
+		<-b.served           // from here on connections are refused
 		b.server = nil
 	}
 }
