@@ -1,0 +1,189 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pithead/pithead/test/consultest"
+)
+
+// orders is the service in Consul, its instances, and the gateway before it.
+type orders struct {
+	*gatewayUnderLoad
+
+	t         *testing.T
+	agent     *consultest.Agent
+	instances map[string]*instance
+}
+
+// startOrders runs Consul, one instance for each name, which begins with the
+// name of its arm, and a gateway with the route file of ordersRoutes.
+func startOrders(t *testing.T, upstream string, names ...string) *orders {
+	agent := consultest.Start(t)
+	o := &orders{t: t, agent: agent, instances: make(map[string]*instance)}
+	for _, name := range names {
+		o.add(name)
+	}
+	o.gatewayUnderLoad = newGateway(t, fmt.Sprintf("listeners: {web: {address: ADDRESS}}\nconsul: {address: %q}\n", agent.URL))
+	o.save("routes.d/orders.yaml", ordersRoutes(upstream, 90, 10))
+	o.run()
+	return o
+}
+
+func ordersRoutes(upstream string, stable, canary int) string {
+	return fmt.Sprintf(`upstreams:
+  orders:
+    discover: {consul: {service: orders}}
+    balance: least_request
+    arms: {stable: {tag: stable}, canary: {tag: canary}}
+    %s
+routes:
+  - name: orders
+    match: {host: api.example.com, path: "/v1/{what}/{id}", methods: [GET, POST]}
+    use:
+      - canary: {header: x-canary, split: {stable: %d, canary: %d}, sticky: "header:x-user", response_header: x-arm}
+    to: orders
+`, upstream, stable, canary)
+}
+
+// add starts an instance and registers it.
+func (o *orders) add(name string) *instance {
+	o.t.Helper()
+	in := startInstance(o.t, name)
+	o.instances[name] = in
+	o.register(name)
+	return in
+}
+
+func (o *orders) register(name string) {
+	o.t.Helper()
+	host, portText, err := net.SplitHostPort(o.instances[name].addr)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	port, err := strconv.Atoi(portText)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	arm, _, _ := strings.Cut(name, "-")
+	o.agent.Register(consultest.Service{ID: name, Name: "orders", Address: host, Port: port, Tags: []string{arm}})
+}
+
+// knows asks Consul itself whether an instance is there and passes its checks.
+func (o *orders) knows(name string) bool {
+	o.t.Helper()
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(o.agent.URL + "/v1/health/service/orders?passing")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	type entry struct{ Service struct{ ID string } }
+	var entries []entry
+	if err := json.NewDecoder(resp.Body).Decode(&entries); err != nil {
+		o.t.Fatal(err)
+	}
+	return slices.ContainsFunc(entries, func(e entry) bool { return e.Service.ID == name })
+}
+
+// uses says whether the gateway has an instance in its set, well or not.
+func (o *orders) uses(name string) bool {
+	return o.scrape().has(fmt.Sprintf("pithead_endpoint_healthy{endpoint=%q,", o.instances[name].addr))
+}
+
+// TestDiscoveryLatency: from the moment at which Consul knows of a new instance
+// or of a sick one to the first or the last request there. The first rounds come
+// after a quiet time; the last one meets a source that has just asked, and asks
+// once a second: there the limit has a margin for round trips and slow machines.
+func TestDiscoveryLatency(t *testing.T) {
+	o := startOrders(t, "", "stable-1", "canary-1")
+	load := startLoad(t, o.addr, "latency", mix{rate: 400, keep: 8})
+	const quietRounds = 3
+	for i := range quietRounds + 1 {
+		limit := 1500 * time.Millisecond
+		if i < quietRounds {
+			<-time.After(3 * time.Second)
+			limit = time.Second
+		}
+		name := fmt.Sprintf("stable-%d", i+2)
+		begin := time.Now() // before Consul knows: its own time counts too
+		in := o.add(name)
+		o.until(name+" used", func() bool { first, _ := in.times(); return !first.IsZero() })
+		first, _ := in.times()
+		used := first.Sub(begin)
+		if used > 2*time.Second {
+			t.Errorf("%s was used after %s", name, used)
+		}
+		o.agent.FailCheck(name)
+		o.until("critical in Consul", func() bool { return !o.knows(name) })
+		known := time.Now()
+		o.until(name+" unused", func() bool { return !o.uses(name) && in.idle() })
+		_, last := in.times()
+		unused := last.Sub(known)
+		if unused > limit {
+			t.Errorf("%s had requests %s after Consul knew that it is critical", name, unused)
+		}
+		t.Logf("used after %s, unused after %s", used.Round(time.Millisecond), max(unused, 0).Round(time.Millisecond))
+	}
+	wantAllWell(t, load.finish())
+	o.scrape().want(t, "discovery_failures_total", "", 0)
+	o.wantEnd(o.term())
+}
+
+// wantAllWell fails the test for every request without a good answer.
+func wantAllWell(t *testing.T, answers []answer) {
+	t.Helper()
+	failed := 0
+	for _, a := range answers {
+		if a.fate == answered && a.status == http.StatusOK {
+			continue
+		}
+		if failed++; failed <= 5 {
+			t.Errorf("request %s failed after %s: %v", a.id, a.ended.Sub(a.began), a.err)
+		}
+	}
+	if failed > 0 || len(answers) == 0 {
+		t.Errorf("%d of %d requests failed", failed, len(answers))
+	}
+}
+
+// TestFaultConsulAway: Consul is stopped for a minute, or 5 s in the short form,
+// under load, and started again; instances come and go as before.
+func TestFaultConsulAway(t *testing.T) {
+	away := 5 * time.Second
+	if os.Getenv("PITHEAD_FAULTS") == "full" {
+		away = time.Minute
+	}
+	o := startOrders(t, "", "stable-1", "stable-2", "canary-1")
+	load := startLoad(t, o.addr, "away", mix{rate: 500, keep: 8, single: 2})
+	o.agent.Stop()
+	o.until("noticed", func() bool { return o.scrape().sum("discovery_failures_total", `upstream="orders"`) > 0 })
+	<-time.After(away)
+	m := o.scrape()
+	m.want(t, "upstream_endpoints", `arm="stable",state="healthy"`, 2)
+	m.want(t, "upstream_endpoints", `arm="canary",state="healthy"`, 1)
+	if age := m.sum("discovery_age_seconds", `upstream="orders"`); age < int(away/time.Second) {
+		t.Errorf("discovery age is %d s after %s", age, away)
+	}
+	if status := o.ready(); status != http.StatusOK {
+		t.Errorf("readyz is %d while Consul is away", status)
+	}
+	o.agent.Restart()
+	o.add("stable-3")
+	o.until("the new instance in use", func() bool { return o.uses("stable-3") })
+	o.agent.Deregister("stable-1")
+	o.until("the old instance unused", func() bool { return !o.uses("stable-1") && o.instances["stable-1"].idle() })
+	answers := load.finish()
+	wantAllWell(t, answers)
+	t.Logf("%d requests, %.0f/s", len(answers), load.rate())
+	o.scrape().want(t, "requests_total", "", len(answers))
+	o.wantEnd(o.term())
+}
