@@ -34,7 +34,9 @@ func Load(path string) (*Config, error) {
 }
 
 // Parse decodes and checks a configuration. The error is an Errors with all
-// mistakes. It takes the environment and the files of ${...} as they are now.
+// mistakes that can be found without knowing the plug-ins; with it comes what
+// could be understood, for those who know the plug-ins to find more, or nil. It
+// takes the environment and the files of ${...} as they are now.
 func Parse(f *Files) (*Config, error) {
 	doc := &document{secrets: make(map[*node]bool)}
 	errs := slices.Clone(f.bad)
@@ -53,10 +55,12 @@ func Parse(f *Files) (*Config, error) {
 	c := &Config{doc: doc, root: slot{node: tree}}
 	c.decode(&d)
 	d.errs = append(d.errs, c.check()...)
-	if err := doc.finish(d.errs).asError(); err != nil {
-		return nil, err
-	}
+	err := doc.finish(d.errs).asError()
+	c.prune()
 	c.complete()
+	if err != nil {
+		return c, err
+	}
 	c.Warnings = doc.finish(doc.warnings).sorted()
 	return c, nil
 }

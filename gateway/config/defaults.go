@@ -1,6 +1,8 @@
 package config
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/pithead/pithead/gateway/kind"
@@ -63,6 +65,21 @@ func (t *UpstreamTimeouts) SetDefaults() {
 
 // SetDefaults sets the values that the comments of the fields name.
 func (r *Route) SetDefaults() { r.Timeout, r.BodyLimit = 300*time.Second, 10*kind.MiB }
+
+// prune takes out what could not be understood at all, so that whoever looks for
+// more mistakes meets no nil.
+func (c *Config) prune() {
+	maps.DeleteFunc(c.Listeners, func(_ string, l *Listener) bool { return l == nil })
+	maps.DeleteFunc(c.Upstreams, func(_ string, u *Upstream) bool { return u == nil || u.Discover == nil })
+	maps.DeleteFunc(c.Middleware, func(_ string, b *Block) bool { return b == nil })
+	c.Routes = slices.DeleteFunc(c.Routes, func(r *Route) bool { return r == nil })
+	for _, r := range c.Routes {
+		r.Use = slices.DeleteFunc(r.Use, func(b *Block) bool { return b == nil })
+	}
+	for _, u := range c.Upstreams {
+		maps.DeleteFunc(u.Arms, func(_ string, a *Arm) bool { return a == nil })
+	}
+}
 
 // complete fills in the defaults that depend on other settings.
 func (c *Config) complete() {
