@@ -2,6 +2,7 @@ package canon
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/pithead/pithead/gateway"
@@ -55,6 +56,9 @@ func (p *Policy) specialHeaders(r *http.Request, x *gateway.Exchange, seen trait
 	if seen&never != 0 {
 		return gateway.BadRequest("bad_framing", "the framing of the request is ambiguous")
 	}
+	if seen&length != 0 && !saysLength(r.Header.Get("Content-Length"), r.ContentLength) {
+		return gateway.BadRequest("bad_framing", "the length of the request is no number")
+	}
 	if seen&hostLine != 0 {
 		// HTTP/2 may carry a Host field beside :authority (RFC 9113, 8.3.1).
 		if !strings.EqualFold(r.Header.Get("Host"), r.Host) {
@@ -86,6 +90,19 @@ func (p *Policy) specialHeaders(r *http.Request, x *gateway.Exchange, seen trait
 		return p.cookieLine(r.Header)
 	}
 	return nil
+}
+
+// saysLength says whether the value of Content-Length is the length that the
+// server goes by. On HTTP/2, net/http takes a value that is no number for zero and
+// lets a request go on without its body.
+func saysLength(value string, length int64) bool {
+	for i := range len(value) {
+		if value[i] < '0' || value[i] > '9' {
+			return false
+		}
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	return err == nil && n == length
 }
 
 // oddName deals with a name that has other characters than letters, digits and

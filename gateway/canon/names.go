@@ -65,13 +65,14 @@ const (
 	cookie
 	expect
 	hostLine
+	length
 	requestID
 	te
 	upgrade
 )
 
 // special are the traits that need a second look.
-const special = never | connection | cookie | expect | hostLine | requestID | te | upgrade
+const special = never | connection | cookie | expect | hostLine | length | requestID | te | upgrade
 
 var wellKnown = map[trait][]string{
 	// Who the client is and what it asked for is the gateway's to say: of the
@@ -90,7 +91,7 @@ var wellKnown = map[trait][]string{
 		"Max-Forwards", "Origin", "Range", "Referer", "Sec-Websocket-Key", "Sec-Websocket-Version", "User-Agent",
 	},
 	known | framing | strip:             {"Trailer"},
-	known | framing | single:            {"Content-Length"},
+	known | framing | single | length:   {"Content-Length"},
 	known | framing | single | hostLine: {"Host"},
 	known | framing | never:             {"Transfer-Encoding"},
 	known | cookie:                      {"Cookie"},

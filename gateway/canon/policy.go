@@ -149,6 +149,9 @@ func (p *Policy) url(r *http.Request) (used Encoded, err error) {
 	if u.Opaque != "" || u.User != nil || u.Fragment != "" {
 		return 0, badTarget("the request target is no path")
 	}
+	if r.ProtoMajor > 1 && strings.IndexByte(r.RequestURI, ' ') >= 0 {
+		return 0, badTarget("the request target holds a space") // which net/http would escape
+	}
 	query, err := canonicalQuery(u.RawQuery, p.queryParams)
 	if err != nil {
 		return 0, err

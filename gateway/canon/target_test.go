@@ -143,6 +143,28 @@ func TestHTTP2Targets(t *testing.T) {
 	f("H217 same host", "a.example", "http://a.example/x", nil, 400)
 	f("H218", "a.example", "*", nil, 400)
 	f("H218 number sign", "a.example", "/a#b", nil, 400)
+	f("H212 space", "a.example", "/ HTTP/1.1", nil, 400)
+}
+
+// TestHTTP2Length has lengths of which net/http makes zero without a word.
+func TestHTTP2Length(t *testing.T) {
+	f := func(value string, length int64, want int) {
+		t.Run("H222 "+value, func(t *testing.T) {
+			r := read(t, "POST / HTTP/1.1")
+			r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0
+			r.Header["Content-Length"], r.ContentLength = []string{value}, length
+			if got := refusal(t, NewPolicy(Options{}), r); got != want {
+				t.Errorf("status %d; want %d", got, want)
+			}
+		})
+	}
+	f("3", 3, 0)
+	f("0", 0, 0)
+	f("03", 3, 0)
+	f("+3", 0, 400)
+	f("3, 3", 0, 400)
+	f("", 0, 400)
+	f("99999999999999999999", 0, 400)
 }
 
 // TestSyntheticRequests are requests that no server has parsed, as `explain`
