@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"sync/atomic"
@@ -60,7 +61,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	n, err := b.take(p)
-	if err != nil && err != io.EOF && !b.closed.Load() {
+	if err != nil && !errors.Is(err, io.EOF) && !b.closed.Load() {
 		b.s.x.ClientFailed(err)
 	}
 	return n, err

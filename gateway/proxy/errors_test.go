@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pithead/pithead/gateway"
@@ -75,6 +76,39 @@ func TestBlame(t *testing.T) {
 			}
 		})
 	}
+}
+
+// cutBody is a body whose read fails as net/http's do: the context ends first.
+type cutBody struct{ cancel context.CancelFunc }
+
+func (b cutBody) Read([]byte) (int, error) {
+	b.cancel()
+	<-time.After(awaited)
+	return 0, os.ErrDeadlineExceeded
+}
+
+func (b cutBody) Close() error { return nil }
+
+// awaited is less than what the core waits for such a read.
+const awaited = 20 * time.Millisecond
+
+// To see this fail, take one of the two awaits out, in blame or in expire: the
+// context ends because the read fails, not because the client left.
+func TestTheReadKnowsMoreThanTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		x := &gateway.Exchange{Scheme: "http", Cluster: clusterFunc(func(r *http.Request) (*http.Response, error) {
+			go func() { _, _ = r.Body.Read(make([]byte, 1)) }()
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		})}
+		r := httptest.NewRequestWithContext(ctx, "POST", "/", cutBody{cancel})
+		w := httptest.NewRecorder()
+		p := serveRecover(proxy.New(proxy.Options{}), w, gateway.WithExchange(r, x))
+		if p != nil || w.Code != http.StatusRequestTimeout {
+			t.Errorf("panic %v, answer %d: %v", p, w.Code, x.Err)
+		}
+	})
 }
 
 func serveRecover(h http.Handler, w http.ResponseWriter, r *http.Request) (p any) {

@@ -176,7 +176,7 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	w.hijacked = true
 	if n := rw.Reader.Buffered(); n > 0 {
-		early, _ := rw.Reader.Peek(n)
+		early, _ := rw.Peek(n)
 		conn = &eagerConn{Conn: conn, early: early}
 	}
 	return conn, rw, nil

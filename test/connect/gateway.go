@@ -26,7 +26,7 @@ func startGateway(vars map[string]string) int {
 	vars["host"], vars["port"], _ = net.SplitHostPort(addr)
 	vars["uhost"], vars["uport"], _ = net.SplitHostPort(vars["upstream"])
 	var args []string
-	for _, arg := range strings.Fields(*gateway) {
+	for arg := range strings.FieldsSeq(*gateway) {
 		for name, value := range vars {
 			arg = strings.ReplaceAll(arg, "{"+name+"}", value)
 		}
@@ -35,7 +35,7 @@ func startGateway(vars map[string]string) int {
 	c := command(args)
 	check(c.Start())
 	children = append(children, c)
-	for end := time.Now().Add(*ready); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(*ready); ; <-time.After(10 * time.Millisecond) {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			check(conn.Close())

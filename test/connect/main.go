@@ -34,6 +34,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -94,10 +95,10 @@ func stopWhenTold() {
 }
 
 func stop(code int) {
-	for i := len(children) - 1; i >= 0; i-- {
-		_ = children[i].Process.Signal(syscall.SIGTERM) // it may have ended
+	for _, c := range slices.Backward(children) {
+		_ = c.Process.Signal(syscall.SIGTERM) // it may have ended
 	}
-	time.Sleep(20 * time.Millisecond)
+	<-time.After(20 * time.Millisecond)
 	for _, c := range children {
 		_ = c.Process.Kill()
 	}
