@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -35,6 +36,7 @@ type backend struct {
 	name     string
 	addr     string
 	h2c      bool
+	pair     string       // path of certificate and key less .pem and .key; "" is without TLS
 	server   *http.Server // nil while it is down
 	served   chan struct{}
 	health   atomic.Int64
@@ -45,6 +47,7 @@ type backend struct {
 func startBackend(s *script, args []string) (output, error) {
 	flags := flag.NewFlagSet("backend", flag.ContinueOnError)
 	h2c := flags.Bool("h2c", false, "")
+	pair := flags.String("tls", "", "")
 	if err := flags.Parse(args); err != nil || flags.NArg() == 0 {
 		return output{}, errUsage
 	}
@@ -52,6 +55,9 @@ func startBackend(s *script, args []string) (output, error) {
 	b, ok := s.backends[name]
 	if !ok {
 		b = &backend{name: name, addr: "127.0.0.1:0", h2c: *h2c, turn: make(chan struct{})}
+		if *pair != "" {
+			b.pair = s.MkAbs(*pair)
+		}
 		b.health.Store(http.StatusOK)
 		s.backends[name] = b
 	}
@@ -66,6 +72,9 @@ func startBackend(s *script, args []string) (output, error) {
 	return output{}, nil
 }
 
+// discard takes what net/http says of handshakes that a script makes fail.
+var discard = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+
 func (b *backend) listen() error {
 	if b.server != nil {
 		return fmt.Errorf("backend %s is running", b.name)
@@ -77,10 +86,15 @@ func (b *backend) listen() error {
 	b.addr = l.Addr().String()
 	var protocols http.Protocols
 	protocols.SetHTTP1(!b.h2c)
+	protocols.SetHTTP2(b.pair != "")
 	protocols.SetUnencryptedHTTP2(b.h2c)
-	server, served := &http.Server{Handler: b, Protocols: &protocols, ReadHeaderTimeout: patience}, make(chan struct{})
+	server, served := &http.Server{Handler: b, Protocols: &protocols, ReadHeaderTimeout: patience, ErrorLog: discard}, make(chan struct{})
 	go func() {
 		defer close(served)
+		if b.pair != "" {
+			_ = server.ServeTLS(l, b.pair+".pem", b.pair+".key") // ends with close
+			return
+		}
 		_ = server.Serve(l) // ends with close
 	}()
 	b.server, b.served = server, served

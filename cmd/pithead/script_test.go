@@ -11,13 +11,14 @@
 //
 // What stands behind it, see script_backend_test.go and script_consul_test.go:
 //
-//	backend [-h2c] NAME [VARIABLE] serve on a free port, or again on the old one; its address is in
-//	                               $VARIABLE, by default NAME in upper case
-//	down NAME                      close the backend: connections are refused
-//	health NAME STATUS             what the backend answers to /healthz
-//	release NAME                   let one request go that the backend holds
-//	got NAME COUNT                 the backend has had that many requests, checks of /healthz apart
-//	consul WHAT ARG...             a Consul to discover from; its URL is in $CONSUL
+//	backend [FLAG] NAME [VARIABLE]   serve on a free port, or again on the old one; its address is in
+//	                                 $VARIABLE, by default NAME in upper case; FLAG is -h2c, or -tls PATH
+//	                                 with PATH.pem and PATH.key
+//	down NAME                        close the backend: connections are refused
+//	health NAME STATUS               what the backend answers to /healthz
+//	release NAME                     let one request go that the backend holds
+//	got NAME COUNT                   the backend has had that many requests, checks of /healthz apart
+//	consul WHAT ARG...               a Consul to discover from; its URL is in $CONSUL
 //
 // A client, see script_client_test.go. Of an answer, stdout has the body, and
 // stderr the head, the trailers and the certificate. STATUS is a number,
