@@ -15,12 +15,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -88,7 +90,7 @@ func Start(t testing.TB) *Agent {
 func (a *Agent) pickPorts() {
 	a.t.Helper()
 	for i := range a.ports {
-		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+		l, err := listen()
 		if err != nil {
 			a.t.Fatal(err)
 		}
@@ -96,6 +98,17 @@ func (a *Agent) pickPorts() {
 		a.ports[i] = l.Addr().(*net.TCPAddr).Port
 	}
 	a.URL = "http://127.0.0.1:" + strconv.Itoa(a.ports[0])
+}
+
+// listen finds a free port below those that the system gives to outgoing
+// connections: one of these could have it when the agent is to come back.
+func listen() (net.Listener, error) {
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(15_000+rand.N(15_000)))
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return l, err
+		}
+	}
 }
 
 // run starts the process and waits until it leads its cluster.
