@@ -104,7 +104,7 @@ func (a *Agent) pickPorts() {
 // connections: one of these could have it when the agent is to come back.
 func listen() (net.Listener, error) {
 	for {
-		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(15_000+rand.N(15_000)))
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:"+strconv.Itoa(15_000+rand.N(15_000)))
 		if !errors.Is(err, syscall.EADDRINUSE) {
 			return l, err
 		}
