@@ -91,7 +91,7 @@ func TestScript(t *testing.T) {
 		}
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script", Cmds: all, Setup: setup,
+		Dir: "testdata/script", Cmds: all, Setup: setup, WorkdirRoot: t.TempDir(),
 		RequireExplicitExec: true, RequireUniqueNames: true, UpdateScripts: *update,
 	})
 }
