@@ -6,14 +6,16 @@ import (
 )
 
 // wantExplained compares the clients' view with the access log, request by
-// request. The one excuse for a failure is the crash.
-func (f *firstLight) wantExplained(t *testing.T, answers []answer) {
+// request. The one excuse for a failure is the crash. m is from before the end.
+func (f *firstLight) wantExplained(t *testing.T, m metrics, answers []answer) {
 	lines := f.accessLog()
+	received := 0
 	if len(lines) != len(answers)+1 { // and the one of the end
 		t.Errorf("%d requests were answered, %d are in the access log", len(answers)+1, len(lines))
 	}
 	for _, a := range answers {
 		l, logged := lines[a.id]
+		received += l.BytesIn
 		switch {
 		case a.fate != answered:
 			t.Errorf("request %s was lost: %v", a.id, a.err)
@@ -30,6 +32,7 @@ func (f *firstLight) wantExplained(t *testing.T, answers []answer) {
 			return // one is enough
 		}
 	}
+	m.want(t, "request_body_bytes_total", "", received)
 }
 
 // wantExcused checks that a failed request was sent to the crashed instance,
@@ -50,7 +53,7 @@ func (f *firstLight) wantPlaced(t *testing.T, a answer, l line) {
 	wanted := map[string]string{"always": "canary", "never": "stable", "": a.arm}[a.canary]
 	fellBack := l.ArmBy == "fallback" && a.ended.After(f.reset) && a.began.Before(f.settledAt)
 	switch {
-	case !ok, l.Endpoint != in.addr, l.Arm != a.arm, !in.saw(a.id):
+	case !ok, l.Endpoint != in.addr, l.Arm != a.arm, l.BytesIn != a.sent, !in.saw(a.id):
 		t.Errorf("request %s: the client got %+v, the log says %+v", a.id, a, l)
 	case a.arm != wanted && !fellBack:
 		t.Errorf("request %s with x-canary %q went to %s by %s", a.id, a.canary, a.arm, l.ArmBy)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"strconv"
@@ -37,7 +38,7 @@ func TestFirstLight(t *testing.T) {
 	t.Run("reloads", func(t *testing.T) { f.wantReloads(t, m) })
 	t.Run("endpoints", func(t *testing.T) { f.wantEndpoints(t, m) })
 	t.Run("end", f.end)
-	t.Run("nothing lost", func(t *testing.T) { f.wantExplained(t, answers) })
+	t.Run("nothing lost", func(t *testing.T) { f.wantExplained(t, m, answers) })
 }
 
 // firstLight is the state of TestFirstLight.
@@ -225,6 +226,12 @@ func (f *firstLight) wantMetrics(t *testing.T, m metrics, answers []answer, dial
 	for _, histogram := range []string{"request", "gateway", "upstream"} {
 		m.want(t, histogram+"_duration_seconds_count", "", len(answers))
 	}
+	whole, _ := sumSeries(string(m), "pithead_request_duration_seconds_sum", "")
+	own, _ := sumSeries(string(m), "pithead_gateway_duration_seconds_sum", "")
+	others, _ := sumSeries(string(m), "pithead_upstream_duration_seconds_sum", "")
+	if math.Abs(whole-own-others) > 1e-6 {
+		t.Errorf("of %v s, %v s are the gateway's and %v s the upstream's", whole, own, others)
+	}
 	m.want(t, "response_body_bytes_total", "", received)
 	m.want(t, "connections_opened_total", `listener="web"`, dials)
 	m.want(t, "connections_refused_total", "", 0)
@@ -257,6 +264,9 @@ func (f *firstLight) wantEndpoints(t *testing.T, m metrics) {
 		if _, twice := in.requests(); twice > 0 || in.leaked > 0 {
 			t.Errorf("%s had %d requests twice, and %d with the canary header", name, twice, in.leaked)
 		}
+	}
+	if age := m.sum("discovery_age_seconds", `upstream="orders"`); age > 35 { // Consul confirms after 30 s, or a little more
+		t.Errorf("discovery age is %d s", age)
 	}
 	if n := f.scrape().sum("discovery_failures_total", `upstream="orders"`); n < 3 || n != m.sum("discovery_failures_total", "") {
 		t.Errorf("%d failures of discovery, and they go on", n)
