@@ -32,7 +32,7 @@ type Exchange struct {
 	Route    string  // name of the route; "" when none matched
 	Upstream string  // name of the route's upstream, or of the one that its arm stands for
 	Arm      string  // name of the canary arm; "" on routes without arms
-	ArmBy    string  // what decided the arm: "header", "cookie", "split", "random", "fallback"
+	ArmBy    string  // what decided the arm: "header", "cookie", "split", "random", "default" (there is no split), "fallback"
 	Subset   string  // the subset of the upstream's endpoints to use; "" is all of them
 	Subject  string  // the proven identity of the caller; "" is nobody
 	Cluster  Cluster // where the request goes
