@@ -4,12 +4,9 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 
-	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/siphash"
 )
 
@@ -22,22 +19,19 @@ import (
 // greater weight only raises the arm's own scores; so growing one arm moves keys
 // only into it.
 type split struct {
-	arms []*canaryArm // those that may be drawn; two arms: the canary first
-	keys []siphash.Key
-	one  siphash.Key
-	sum  float64
+	arms []*canaryArm  // by name; of two, stable is the second
+	keys []siphash.Key // of more than two arms
+	one  siphash.Key   // of the line
+	sum  float64       // of the weights
 }
 
-func newSplit(arms []*canaryArm, stable *canaryArm, salt string) split {
-	s := split{one: siphash.KeyOf(salt)}
+// newSplit splits among arms, which are sorted by name and of which at least one
+// has a weight.
+func newSplit(arms []*canaryArm, stable *canaryArm, salt string) *split {
+	s := &split{arms: slices.Clone(arms), one: siphash.KeyOf(salt)}
 	for _, arm := range arms {
 		s.sum += float64(arm.weight)
 	}
-	if s.sum == 0 { // no split configured
-		s.arms, s.sum = []*canaryArm{stable}, 1
-		return s
-	}
-	s.arms = slices.Clone(arms)
 	if len(arms) == 2 {
 		slices.SortFunc(s.arms, func(a, b *canaryArm) int { return strings.Compare(rank(a, stable), rank(b, stable)) })
 		return s
@@ -87,100 +81,17 @@ func (s *split) draw(u uint64) *canaryArm {
 	return last
 }
 
-// unit maps 64 uniform bits into the open interval (0,1).
-func unit(u uint64) float64 { return (float64(u>>11) + 0.5) / (1 << 53) }
+// unit maps 64 uniform bits into the open interval (0,1). It uses 52 of them: the
+// 53rd would leave no room for the half, and the last value would be rounded to 1.
+func unit(u uint64) float64 { return (float64(u>>12) + 0.5) / (1 << 52) }
 
 // String writes the split as `canary 5, stable 95`.
-func (s split) String() string {
+func (s *split) String() string {
 	parts := make([]string, 0, len(s.arms))
 	for _, arm := range s.arms {
 		parts = append(parts, fmt.Sprintf("%s %d", arm.name, arm.weight))
 	}
 	return strings.Join(parts, ", ")
-}
-
-// StickyKey says what a sticky decision is drawn from.
-type StickyKey struct {
-	From string // "", "subject", "client", "header" or "cookie"
-	Name string // of the header or the cookie
-}
-
-const (
-	stickySubject = "subject"
-	stickyClient  = "client"
-	stickyHeader  = "header"
-	stickyCookie  = "cookie"
-)
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (k *StickyKey) UnmarshalText(text []byte) error {
-	from, name, named := strings.Cut(string(text), ":")
-	switch from {
-	case stickySubject, stickyClient:
-		if named {
-			return fmt.Errorf("%q takes no name; write %s", text, from)
-		}
-	case stickyHeader, stickyCookie:
-		if !isToken(name) {
-			return fmt.Errorf("%q names no %s; write for example %s:x-user", text, from, from)
-		}
-	default:
-		return fmt.Errorf("%q is nothing to be sticky by; write subject, client, header:NAME or cookie:NAME", text)
-	}
-	if from == stickyHeader {
-		name = http.CanonicalHeaderKey(name)
-	}
-	*k = StickyKey{From: from, Name: name}
-	return nil
-}
-
-// MarshalText implements encoding.TextMarshaler.
-func (k StickyKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
-
-func (k StickyKey) String() string {
-	if k.Name == "" {
-		return k.From
-	}
-	return k.From + ":" + k.Name
-}
-
-// of is the sticky value of a request; ok is false when it has none.
-func (k StickyKey) of(r *http.Request, x *gateway.Exchange) (value string, ok bool) {
-	switch k.From {
-	case stickySubject:
-		return x.Subject, x.Subject != ""
-	case stickyClient:
-		return clientKey(x.Client), x.Client.IsValid()
-	case stickyHeader:
-		value = r.Header.Get(k.Name)
-		return value, value != ""
-	case stickyCookie:
-		if cookies := r.CookiesNamed(k.Name); len(cookies) == 1 {
-			value = cookies[0].Value
-		}
-		return value, value != ""
-	default:
-		return "", false
-	}
-}
-
-// clientKey is an IPv4 address, or the /64 of an IPv6 address, because privacy
-// addresses change within it.
-func clientKey(addr netip.Addr) string {
-	if addr.Is4() {
-		b := addr.As4()
-		return string(b[:])
-	}
-	b := addr.As16()
-	return string(b[:8])
-}
-
-func names(arms []*canaryArm) []string {
-	all := make([]string, 0, len(arms))
-	for _, arm := range arms {
-		all = append(all, arm.name)
-	}
-	return all
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

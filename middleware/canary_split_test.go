@@ -1,16 +1,15 @@
 package middleware
 
 import (
+	"fmt"
 	"math"
-	"net/http"
-	"net/http/httptest"
 	"strconv"
 	"testing"
-
-	"github.com/pithead/pithead/gateway"
 )
 
-func splitOf(weights map[string]int) split {
+func splitOf(weights map[string]int) *split { return saltedSplit("orders", weights) }
+
+func saltedSplit(salt string, weights map[string]int) *split {
 	var arms []*canaryArm
 	var stable *canaryArm
 	for _, name := range sortedKeys(weights) {
@@ -19,11 +18,11 @@ func splitOf(weights map[string]int) split {
 			stable = arm
 		}
 	}
-	return newSplit(arms, stable, "orders")
+	return newSplit(arms, stable, salt)
 }
 
-// R16: shares within 1 % of the whole over a million keys, with keys of a
-// pattern that a weak hash would not spread.
+// Shares are within 1 % of the whole over a million keys, with keys of a pattern
+// that a weak hash would not spread.
 func TestSplitShares(t *testing.T) {
 	const keys = 1_000_000
 	for _, weights := range []map[string]int{
@@ -32,19 +31,43 @@ func TestSplitShares(t *testing.T) {
 		{"stable": 80, "canary": 15, "beta": 5},
 		{"a": 1, "b": 2, "c": 3, "d": 4, "stable": 0},
 	} {
-		s, got, sum := splitOf(weights), map[string]int{}, 0
-		for i := range keys {
-			got[s.sticky("user-"+strconv.Itoa(i)).name]++
-		}
-		for _, w := range weights {
-			sum += w
-		}
-		for name, w := range weights {
-			share, want := float64(got[name])/keys, float64(w)/float64(sum)
-			if math.Abs(share-want) > 0.01 || w == 0 && got[name] > 0 {
-				t.Errorf("%v: share of %s is %.4f, want %.4f", weights, name, share, want)
+		t.Run(fmt.Sprint("R16 ", weights), func(t *testing.T) {
+			s, got, sum := splitOf(weights), map[string]int{}, 0
+			for i := range keys {
+				got[s.sticky("user-"+strconv.Itoa(i)).name]++
 			}
-		}
+			for _, w := range weights {
+				sum += w
+			}
+			for name, w := range weights {
+				share, want := float64(got[name])/keys, float64(w)/float64(sum)
+				if math.Abs(share-want) > 0.01 || w == 0 && got[name] > 0 {
+					t.Errorf("share of %s is %.4f, want %.4f", name, share, want)
+				}
+			}
+		})
+	}
+}
+
+// Keys that somebody has chosen because they draw the canary under a salt that he
+// knows are spread like any others by a salt that he does not know.
+func TestSplitOfChosenKeys(t *testing.T) {
+	for _, weights := range []map[string]int{{"stable": 95, "canary": 5}, {"stable": 90, "canary": 5, "beta": 5}} {
+		t.Run(fmt.Sprint("R16 ", weights), func(t *testing.T) {
+			known, secret := splitOf(weights), saltedSplit("0b5c8f0e", weights)
+			chosen, hits := 0, 0
+			for i := 0; chosen < 10_000; i++ {
+				if key := strconv.Itoa(i); known.sticky(key).name == "canary" {
+					chosen++
+					if secret.sticky(key).name == "canary" {
+						hits++
+					}
+				}
+			}
+			if share := float64(hits) / float64(chosen); math.Abs(share-0.05) > 0.01 {
+				t.Errorf("share of the canary is %.4f, want 0.05", share)
+			}
+		})
 	}
 }
 
@@ -96,37 +119,31 @@ func TestSplitDrawAtRandom(t *testing.T) {
 	}
 }
 
+// At the very ends of the line too, an arm of weight 0 gets nothing.
+func TestSplitDrawsNoArmOfWeightZero(t *testing.T) {
+	for _, weights := range []map[string]int{
+		{"stable": 0, "canary": 1},
+		{"stable": 1, "canary": 0},
+		{"stable": 0, "canary": 95, "beta": 0},
+		{"stable": 0, "canary": 333_333, "beta": 1_000_000},
+	} {
+		s := splitOf(weights)
+		for _, u := range []uint64{0, 1, 1 << 11, math.MaxUint64 - 1<<11, math.MaxUint64} {
+			if arm := s.draw(u); arm.weight == 0 {
+				t.Errorf("%v: draw(%x) = %s", weights, u, arm.name)
+			}
+		}
+	}
+	for _, u := range []uint64{0, math.MaxUint64} {
+		if p := unit(u); p <= 0 || p >= 1 {
+			t.Errorf("unit(%x) = %v is not between 0 and 1", u, p)
+		}
+	}
+}
+
 func TestSplitDoesNotAllocate(t *testing.T) {
 	s := splitOf(map[string]int{"stable": 80, "canary": 15, "beta": 5})
 	if n := testing.AllocsPerRun(100, func() { s.sticky("alice") }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
-
-func BenchmarkCanary(b *testing.B) {
-	m := &canary{header: "X-Canary", sticky: StickyKey{From: stickySubject}}
-	cluster := orders("stable", "canary")
-	stable := &canaryArm{name: "stable", cluster: cluster, subset: "stable", weight: 95}
-	m.arms = []*canaryArm{{name: "canary", cluster: cluster, subset: "canary", weight: 5}, stable}
-	m.stable, m.canary, m.fallback = stable, m.arms[0], stable
-	m.split = newSplit(m.arms, stable, "orders")
-	x, _ := send(gateway.Step{Wrap: m.wrap}, nil)
-	x.Subject = "alice"
-	b.Run("sticky", func(b *testing.B) {
-		b.ReportAllocs()
-		r := benchRequest()
-		for b.Loop() {
-			m.apply(r, x)
-		}
-	})
-	b.Run("header", func(b *testing.B) {
-		b.ReportAllocs()
-		r := benchRequest()
-		r.Header.Set("X-Canary", "always")
-		for b.Loop() {
-			m.apply(r, x)
-		}
-	})
-}
-
-func benchRequest() *http.Request { return httptest.NewRequest(http.MethodGet, "/v1/orders/7", nil) }

@@ -1,333 +1,329 @@
-package middleware
+package middleware_test
 
 import (
 	"fmt"
 	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/middleware"
+	"github.com/pithead/pithead/middleware/middlewaretest"
 )
 
-// fakeCluster is an upstream with subsets and a number of healthy endpoints in each.
-type fakeCluster struct {
-	gateway.Cluster
-	name    string
-	healthy map[string]int
-}
+type (
+	cases  = []middlewaretest.Case
+	header = map[string]string
+)
 
-func (c *fakeCluster) Name() string               { return c.name }
-func (c *fakeCluster) HasSubset(name string) bool { _, ok := c.healthy[name]; return ok }
-func (c *fakeCluster) Healthy(subset string) int  { return c.healthy[subset] }
-func (c *fakeCluster) set(subset string, n int)   { c.healthy[subset] = n }
-func orders(subsets ...string) *fakeCluster {
-	c := &fakeCluster{name: "orders", healthy: map[string]int{"": len(subsets)}}
-	for _, s := range subsets {
-		c.healthy[s] = 1
-	}
-	return c
-}
-
-func canaryEnv(to *fakeCluster, others ...*fakeCluster) Env {
-	return Env{Route: "orders", To: to, Upstream: func(name string) (gateway.Cluster, bool) {
-		for _, c := range append(others, to) {
-			if c.name == name {
-				return c, true
-			}
-		}
-		return nil, false
-	}}
-}
-
-// canaryStep builds the middleware from changes to its defaults.
-func canaryStep(t *testing.T, env Env, change func(*CanaryConfig)) gateway.Step {
+// orders is the environment of a route to an upstream with three arms.
+func orders(t testing.TB) (middleware.Env, *middlewaretest.Cluster) {
 	t.Helper()
-	c := CanaryConfig{Header: "x-canary", Stable: "stable"}
-	change(&c)
-	if err := c.Validate(); err != nil {
-		t.Fatal(err)
-	}
-	step, err := newCanary(c, env)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return step
+	cluster := middlewaretest.NewCluster("orders", "stable", "canary", "beta")
+	return middlewaretest.Env(t, cluster), cluster
 }
 
-// send runs one request through the step and returns its exchange and answer.
-func send(step gateway.Step, change func(*http.Request, *gateway.Exchange)) (*gateway.Exchange, *http.Response) {
-	x := &gateway.Exchange{Client: netip.MustParseAddr("192.0.2.7"), Scheme: "https"}
-	r := httptest.NewRequest(http.MethodGet, "http://api.example.com/v1/orders/7", nil)
-	if change != nil {
-		change(r, x)
+// send sends one request to the step.
+func send(t testing.TB, env middleware.Env, step gateway.Step, request string, x *gateway.Exchange) middlewaretest.Answer {
+	t.Helper()
+	return middlewaretest.Send(t, env, step, middlewaretest.Request(t, request), x)
+}
+
+// subjectOn is a subject that the split of step draws for arm.
+func subjectOn(t testing.TB, env middleware.Env, step gateway.Step, arm string) string {
+	t.Helper()
+	for i := range 10_000 {
+		subject := fmt.Sprintf("user-%d", i)
+		x := &gateway.Exchange{Cluster: env.To}
+		x.Subject = subject
+		if step.Explain(middlewaretest.Request(t, "GET /"), x); x.Arm == arm {
+			return subject
+		}
 	}
-	w := httptest.NewRecorder()
-	step.Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, gateway.WithExchange(r, x))
-	return x, w.Result()
+	t.Fatalf("nobody is on arm %s", arm)
+	return ""
 }
 
-func header(name string, values ...string) func(*http.Request, *gateway.Exchange) {
-	return func(r *http.Request, _ *gateway.Exchange) { r.Header[http.CanonicalHeaderKey(name)] = values }
+// The two forms that everybody writes.
+func TestCanaryForms(t *testing.T) {
+	t.Run("arms are subsets", func(t *testing.T) {
+		env, _ := orders(t)
+		block := "canary: {header: x-canary, split: {stable: 95, canary: 5}, sticky: subject}"
+		step := middlewaretest.Build(t, env, block)
+		if diff := cmp.Diff([]gateway.Identity{gateway.Subject}, step.Needs); diff != "" {
+			t.Errorf("needs (-want +got):\n%s", diff)
+		}
+		middlewaretest.Run(t, env, block, cases{
+			{Name: "header", Request: "GET /\nX-Canary: always", Arm: "canary", ArmBy: "header", Subset: "canary"},
+			{Name: "most stay", Subject: subjectOn(t, env, step, "stable"), Arm: "stable", ArmBy: "split", Subset: "stable"},
+			{Name: "some go", Subject: subjectOn(t, env, step, "canary"), Arm: "canary", ArmBy: "split", Subset: "canary"},
+			{
+				Name: "header before split", Request: "GET /\nX-Canary: never", Subject: subjectOn(t, env, step, "canary"),
+				Arm: "stable", ArmBy: "header", Subset: "stable",
+			},
+		})
+	})
+	t.Run("arms are upstreams", func(t *testing.T) {
+		v1, v2 := middlewaretest.NewCluster("orders"), middlewaretest.NewCluster("orders-v2")
+		middlewaretest.Run(t, middlewaretest.Env(t, v1, v2),
+			"canary: {header: x-canary, arms: {stable: {to: orders}, canary: {to: orders-v2}}, split: {stable: 0, canary: 5}}", cases{
+				{Name: "always", Request: "GET /\nX-Canary: always", Arm: "canary", ArmBy: "header", To: "orders-v2"},
+				{Name: "never", Request: "GET /\nX-Canary: never", Arm: "stable", ArmBy: "header", To: "orders"},
+				{Name: "drawn", Arm: "canary", ArmBy: "random", To: "orders-v2"},
+			})
+	})
+	t.Run("a subset of another upstream", func(t *testing.T) {
+		v1, v2 := middlewaretest.NewCluster("orders"), middlewaretest.NewCluster("orders-v2", "eu")
+		middlewaretest.Run(t, middlewaretest.Env(t, v1, v2),
+			"canary: {arms: {stable: {}, eu: {to: orders-v2, subset: eu}, canary: {to: orders-v2}}}", cases{
+				{Name: "subset", Request: "GET /\nX-Canary: eu", Arm: "eu", ArmBy: "header", Subset: "eu", To: "orders-v2"},
+				{Name: "the route's own", Arm: "stable", ArmBy: "default", To: "orders"},
+			})
+	})
+	t.Run("shortest", func(t *testing.T) {
+		env, _ := orders(t)
+		middlewaretest.Run(t, env, "canary: {}", cases{
+			{Name: "header", Request: "GET /\nX-Canary: always", Arm: "canary", ArmBy: "header", Subset: "canary"},
+			{Name: "no split", Arm: "stable", ArmBy: "default", Subset: "stable"},
+		})
+	})
+	t.Run("two arms under other names", func(t *testing.T) {
+		env, _ := orders(t)
+		middlewaretest.Run(t, env, "canary: {stable: canary, split: {canary: 1, beta: 0}}", cases{
+			{Name: "always", Request: "GET /\nX-Canary: always", Arm: "beta", ArmBy: "header", Subset: "beta"},
+			{Name: "never", Request: "GET /\nX-Canary: never", Arm: "canary", ArmBy: "header", Subset: "canary"},
+		})
+	})
 }
 
+// With weights of 1 and 0 a request that nothing forces is on the stable arm.
 func TestCanaryHeader(t *testing.T) {
-	env := canaryEnv(orders("stable", "canary", "beta"))
-	arms := func(c *CanaryConfig) { c.Split = map[string]int{"stable": 1, "canary": 0, "beta": 0} }
-	value := func(c *CanaryConfig) { arms(c); c.HeaderValue = "on" }
-	pattern := func(c *CanaryConfig) { arms(c); c.HeaderPattern = "^v2" }
-	internal := func(c *CanaryConfig) { arms(c); c.AllowFrom = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} }
-	for _, tc := range []struct {
-		name   string
-		config func(*CanaryConfig)
-		values []string
-		arm    string
-		by     string
-	}{
-		{"always", arms, []string{"always"}, "canary", "header"},
-		{"never", arms, []string{"never"}, "stable", "header"},
-		{"arm name", arms, []string{"beta"}, "beta", "header"},
-		{"unknown value falls through", arms, []string{"Always"}, "stable", "random"},
-		{"empty falls through", arms, []string{""}, "stable", "random"},
-		{"given twice falls through", arms, []string{"always", "always"}, "stable", "random"},
-		{"absent", arms, nil, "stable", "random"},
-		{"exact value", value, []string{"on"}, "canary", "header"},
-		{"always means nothing beside an exact value", value, []string{"always"}, "stable", "random"},
-		{"pattern", pattern, []string{"v2.1"}, "canary", "header"},
-		{"pattern does not match", pattern, []string{"always"}, "stable", "random"},
-		{"I18 from a network that may not force", internal, []string{"always"}, "stable", "random"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			x, _ := send(canaryStep(t, env, tc.config), header("x-canary", tc.values...))
-			if x.Arm != tc.arm || x.ArmBy != tc.by || x.Subset != tc.arm {
-				t.Errorf("arm %q (subset %q) by %q, want %q by %q", x.Arm, x.Subset, x.ArmBy, tc.arm, tc.by)
+	env, _ := orders(t)
+	f := func(settings string, all cases) {
+		t.Helper()
+		for i := range all {
+			if all[i].Sent == nil {
+				all[i].Sent = header{"X-Canary": ""}
 			}
-			out := http.Header{"X-Canary": tc.values, "Accept": {"*/*"}}
-			x.ApplyUpstreamHeaders(out)
-			if len(out["X-Canary"]) > 0 {
-				t.Error("the header goes upstream")
-			}
-		})
-	}
-	t.Run("forward", func(t *testing.T) {
-		x, _ := send(canaryStep(t, env, func(c *CanaryConfig) { arms(c); c.Forward = true }), header("x-canary", "always"))
-		out := http.Header{"X-Canary": {"always"}}
-		if x.ApplyUpstreamHeaders(out); len(out) != 1 {
-			t.Error("the header does not go upstream")
+			all[i].Subset = all[i].Arm
 		}
+		middlewaretest.Run(t, env, "canary: {split: {stable: 1, canary: 0, beta: 0}"+settings+"}", all)
+	}
+	const always = "GET /\nX-Canary: always"
+	f("", cases{
+		{Name: "always", Request: always, Arm: "canary", ArmBy: "header"},
+		{Name: "never", Request: "GET /\nx-canary: never", Arm: "stable", ArmBy: "header"},
+		{Name: "arm name", Request: "GET /\nX-Canary: beta", Arm: "beta", ArmBy: "header"},
+		{Name: "unknown value falls through", Request: "GET /\nX-Canary: Always", Arm: "stable", ArmBy: "random"},
+		{Name: "empty falls through", Request: "GET /\nX-Canary:", Arm: "stable", ArmBy: "random"},
+		{Name: "given twice falls through", Request: "GET /\nX-Canary: always\nX-Canary: always", Arm: "stable", ArmBy: "random"},
+		{Name: "absent", Arm: "stable", ArmBy: "random"},
+		{Name: "HEAD", Request: "HEAD /\nX-Canary: always", Arm: "canary", ArmBy: "header"},
+		{Name: "OPTIONS", Request: "OPTIONS /\nX-Canary: always", Arm: "canary", ArmBy: "header"},
+	})
+	f(", header_value: on", cases{
+		{Name: "exact value", Request: "GET /\nX-Canary: on", Arm: "canary", ArmBy: "header"},
+		{Name: "always means nothing beside an exact value", Request: always, Arm: "stable", ArmBy: "random"},
+	})
+	f(", header_pattern: ^v2", cases{
+		{Name: "pattern", Request: "GET /\nX-Canary: v2.1", Arm: "canary", ArmBy: "header"},
+		{Name: "pattern does not match", Request: always, Arm: "stable", ArmBy: "random"},
+	})
+	f(", header: x-preview", cases{
+		{Name: "another header", Request: "GET /\nX-Preview: always", Arm: "canary", ArmBy: "header", Sent: header{"X-Preview": ""}},
+		{Name: "not this one", Request: always, Arm: "stable", ArmBy: "random", Sent: header{"X-Canary": "always"}},
+	})
+	f(`, header: ""`, cases{
+		{Name: "no header", Request: always, Arm: "stable", ArmBy: "random", Sent: header{"X-Canary": "always"}},
+	})
+	f(", forward: true", cases{
+		{Name: "forward", Request: always, Arm: "canary", ArmBy: "header", Sent: header{"X-Canary": "always"}},
+	})
+	f(", allow_from: [10.0.0.0/8, \"2001:db8::/32\"]", cases{
+		{Name: "I18 from a network that may not force", Request: always, Arm: "stable", ArmBy: "random"},
+		{Name: "I18 an arm by name", Request: "GET /\nX-Canary: beta", Arm: "stable", ArmBy: "random"},
+		{Name: "I18 from a network that may", Client: "10.1.2.3", Request: always, Arm: "canary", ArmBy: "header"},
+		{Name: "I18 from an IPv6 network that may", Client: "2001:db8::1", Request: always, Arm: "canary", ArmBy: "header"},
+		{
+			Name: "I18 an address that is claimed", Request: always + "\nX-Forwarded-For: 10.1.2.3", Arm: "stable", ArmBy: "random",
+		},
+	})
+	f(", allow_from: []", cases{
+		{Name: "I18 nobody may force", Client: "127.0.0.1", Request: always, Arm: "stable", ArmBy: "random"},
+	})
+	f(", forward: true, allow_from: [10.0.0.0/8]", cases{
+		{Name: "I18 what is not obeyed is not forwarded", Request: always, Arm: "stable", ArmBy: "random"},
+		{Name: "I18 what is obeyed is", Client: "10.1.2.3", Request: always, Arm: "canary", ArmBy: "header", Sent: header{"X-Canary": "always"}},
 	})
 }
 
-func TestCanaryCookie(t *testing.T) {
-	env := canaryEnv(orders("stable", "canary"))
-	half := func(c *CanaryConfig) { c.Split, c.Cookie = map[string]int{"stable": 50, "canary": 50}, "arm" }
-	cookie := func(values ...string) func(*http.Request, *gateway.Exchange) {
-		return func(r *http.Request, _ *gateway.Exchange) {
-			for _, v := range values {
-				r.AddCookie(&http.Cookie{Name: "arm", Value: v})
-			}
-		}
-	}
-	t.Run("both arms are pinned", func(t *testing.T) {
-		step, seen := canaryStep(t, env, half), map[string]bool{}
-		for range 64 {
-			x, answer := send(step, nil)
-			pin := answer.Cookies()[0]
-			if pin.Value != x.Arm || !pin.Secure || !pin.HttpOnly {
-				t.Fatalf("cookie %v for arm %s", pin, x.Arm)
-			}
-			again, answer := send(step, cookie(pin.Value))
-			if again.Arm != x.Arm || again.ArmBy != "cookie" || len(answer.Cookies()) != 0 {
-				t.Fatalf("with the cookie: arm %s by %s, cookies %v", again.Arm, again.ArmBy, answer.Cookies())
-			}
-			seen[x.Arm] = true
-		}
-		if len(seen) != 2 {
-			t.Errorf("only %v seen in 64 draws", seen)
-		}
-	})
-	t.Run("an arm of weight 0 lets go", func(t *testing.T) {
-		step := canaryStep(t, env, func(c *CanaryConfig) { half(c); c.Split = map[string]int{"stable": 100, "canary": 0} })
-		if x, _ := send(step, cookie("canary")); x.Arm != "stable" || x.ArmBy != "random" {
-			t.Errorf("arm %s by %s", x.Arm, x.ArmBy)
-		}
-	})
-	t.Run("I19 junk, repeated and huge values are ignored", func(t *testing.T) {
-		step := canaryStep(t, env, half)
-		for _, values := range [][]string{{"root"}, {"canary", "canary"}, {strings.Repeat("canary", 700)}} {
-			if x, _ := send(step, cookie(values...)); x.ArmBy != "random" {
-				t.Errorf("%.20q decided by %s", values, x.ArmBy)
-			}
-		}
-	})
-	t.Run("I19 signed", func(t *testing.T) {
-		step := canaryStep(t, env, func(c *CanaryConfig) {
-			half(c)
-			c.AllowFrom, c.CookieSecret = []netip.Prefix{}, gateway.Secret(strings.Repeat("k", 32))
-		})
-		x, answer := send(step, nil)
-		if again, _ := send(step, cookie(answer.Cookies()[0].Value)); again.ArmBy != "cookie" || again.Arm != x.Arm {
-			t.Errorf("own cookie: arm %s by %s", again.Arm, again.ArmBy)
-		}
-		_, sig, _ := strings.Cut(answer.Cookies()[0].Value, "~")
-		for _, forged := range []string{"canary", "stable", "canary~", "other~" + sig} {
-			if x, _ := send(step, cookie(forged)); x.ArmBy != "random" {
-				t.Errorf("forged %q decided by %s", forged, x.ArmBy)
-			}
-		}
-	})
-	t.Run("I18 an unsigned cookie does not get round allow_from", func(t *testing.T) {
-		step := canaryStep(t, env, func(c *CanaryConfig) { half(c); c.AllowFrom = []netip.Prefix{} })
-		if x, _ := send(step, cookie("canary")); x.ArmBy != "random" {
-			t.Errorf("decided by %s", x.ArmBy)
-		}
+// A cache that does not know the header would give the canary's answer, which
+// anybody can ask for, to everybody.
+func TestCanaryVary(t *testing.T) {
+	env, cluster := orders(t)
+	cluster.Handle(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Vary", "Accept") })
+	middlewaretest.Run(t, env, "canary: {}", cases{
+		{
+			Name: "forced", Request: "GET /\nX-Canary: always", Arm: "canary", ArmBy: "header", Subset: "canary",
+			Header: header{"Vary": "X-Canary, Accept"},
+		},
+		{Name: "not forced", Request: "GET /\nX-Canary: no", Arm: "stable", ArmBy: "default", Subset: "stable", Header: header{"Vary": "Accept"}},
 	})
 }
 
 func TestCanaryFallback(t *testing.T) {
-	cluster := orders("stable", "canary")
-	always := header("x-canary", "always")
-	cluster.set("canary", 0)
-	step := canaryStep(t, canaryEnv(cluster), func(*CanaryConfig) {})
-	if x, _ := send(step, always); x.Arm != "stable" || x.ArmBy != "fallback" || x.Subset != "stable" {
-		t.Errorf("canary empty: arm %s by %s", x.Arm, x.ArmBy)
+	const always = "GET /\nX-Canary: always"
+	state := func(t *testing.T, stable, canary int) middleware.Env {
+		t.Helper()
+		env, cluster := orders(t)
+		cluster.SetHealthy("stable", stable)
+		cluster.SetHealthy("canary", canary)
+		return env
 	}
-	stays := canaryStep(t, canaryEnv(cluster), func(c *CanaryConfig) { c.Fallback = "none" })
-	if x, _ := send(stays, always); x.Arm != "canary" || x.ArmBy != "header" {
-		t.Errorf("fallback none: arm %s by %s", x.Arm, x.ArmBy)
+	run := func(name string, stable, canary int, settings string, c middlewaretest.Case) {
+		t.Helper()
+		t.Run(name, func(t *testing.T) {
+			t.Helper()
+			c.Name, c.Subset = "request", c.Arm
+			middlewaretest.Run(t, state(t, stable, canary), "canary: {"+settings+"}", cases{c})
+		})
 	}
-	cluster.set("stable", 0)
-	if x, _ := send(step, always); x.Arm != "canary" {
-		t.Errorf("both empty: arm %s", x.Arm)
-	}
-	cluster.set("stable", 1)
-	pinned := canaryStep(t, canaryEnv(cluster), func(c *CanaryConfig) {
-		c.Cookie, c.Split = "arm", map[string]int{"stable": 0, "canary": 1}
+	run("canary empty", 1, 0, "", middlewaretest.Case{Request: always, Arm: "stable", ArmBy: "fallback"})
+	run("canary empty by split", 1, 0, "split: {stable: 0, canary: 1}", middlewaretest.Case{Arm: "stable", ArmBy: "fallback"})
+	run("fallback none", 1, 0, "fallback: none", middlewaretest.Case{Request: always, Arm: "canary", ArmBy: "header"})
+	run("both empty", 0, 0, "", middlewaretest.Case{Request: always, Arm: "canary", ArmBy: "header"})
+	run("another arm", 1, 0, "fallback: beta", middlewaretest.Case{Request: always, Arm: "beta", ArmBy: "fallback"})
+	run("stable empty stays", 0, 1, "", middlewaretest.Case{Arm: "stable", ArmBy: "default"})
+	run("stable empty stays with a split", 0, 1, "split: {stable: 1, canary: 0}", middlewaretest.Case{Arm: "stable", ArmBy: "random"})
+	run("stable empty with a named fallback", 0, 1, "fallback: canary", middlewaretest.Case{Arm: "canary", ArmBy: "fallback"})
+	run("the fallback itself empty", 1, 0, "fallback: canary", middlewaretest.Case{Request: always, Arm: "canary", ArmBy: "header"})
+
+	t.Run("to another upstream and back", func(t *testing.T) {
+		v1, v2 := middlewaretest.NewCluster("orders"), middlewaretest.NewCluster("orders-v2")
+		env := middlewaretest.Env(t, v1, v2)
+		step := middlewaretest.Build(t, env, "canary: {arms: {stable: {}, canary: {to: orders-v2}}}")
+		for _, healthy := range []int{1, 0, 1} {
+			v2.SetHealthy("", healthy)
+			want := map[int]string{0: "orders stable fallback", 1: "orders-v2 canary header"}[healthy]
+			a := send(t, env, step, always, &gateway.Exchange{})
+			if got := strings.Join([]string{a.Exchange.Upstream, a.Exchange.Arm, a.Exchange.ArmBy}, " "); got != want {
+				t.Errorf("with %d healthy: %s, want %s", healthy, got, want)
+			}
+			if a.Exchange.Cluster.Name() != a.Exchange.Upstream {
+				t.Errorf("goes to %s instead of %s", a.Exchange.Cluster.Name(), a.Exchange.Upstream)
+			}
+		}
 	})
-	if x, answer := send(pinned, nil); x.ArmBy != "fallback" || len(answer.Cookies()) != 0 {
-		t.Errorf("a fallback is remembered: by %s, cookies %v", x.ArmBy, answer.Cookies())
-	}
 }
 
-func TestCanaryOtherUpstreams(t *testing.T) {
-	v1, v2 := orders(), &fakeCluster{name: "orders-v2", healthy: map[string]int{"": 1, "eu": 1}}
-	v1.set("", 1)
-	step := canaryStep(t, canaryEnv(v1, v2), func(c *CanaryConfig) {
-		c.Arms = map[string]CanaryArm{"stable": {To: "orders"}, "canary": {To: "orders-v2"}, "eu": {To: "orders-v2", Subset: "eu"}}
-		c.Split = map[string]int{"stable": 95, "canary": 5}
-		c.ResponseHeader = "X-Arm"
+func TestCanaryResponseHeader(t *testing.T) {
+	env, cluster := orders(t)
+	cluster.Handle(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Arm", "of the upstream") })
+	block := "canary: {response_header: x-arm}"
+	middlewaretest.Run(t, env, block, cases{
+		{Name: "stable", Arm: "stable", ArmBy: "default", Subset: "stable", Header: header{"X-Arm": "stable"}},
+		{Name: "canary", Request: "HEAD /\nX-Canary: always", Arm: "canary", ArmBy: "header", Subset: "canary", Header: header{"X-Arm": "canary"}},
 	})
-	for value, want := range map[string]string{"always": "orders-v2//canary", "never": "orders//stable", "eu": "orders-v2/eu/eu"} {
-		x, answer := send(step, header("x-canary", value))
-		if got := fmt.Sprintf("%s/%s/%s", x.Upstream, x.Subset, x.Arm); got != want || x.Cluster.Name() != x.Upstream {
-			t.Errorf("%s: %s, want %s", value, got, want)
-		}
-		if answer.Header.Get("X-Arm") != x.Arm {
-			t.Errorf("X-Arm: %s", answer.Header.Get("X-Arm"))
-		}
-	}
+	middlewaretest.Run(t, env, "canary: {}", cases{
+		{Name: "without", Arm: "stable", ArmBy: "default", Subset: "stable", Header: header{"X-Arm": "of the upstream"}},
+	})
+	cluster.Break(&gateway.Error{Status: 502, Reason: "broken"})
+	middlewaretest.Run(t, env, block, cases{{
+		Name: "an error has an arm too", Request: "GET /\nX-Canary: always", Status: 502, Reason: "broken", To: "orders",
+		Arm: "canary", ArmBy: "header", Subset: "canary", Header: header{"X-Arm": "canary", "Vary": ""},
+	}})
 }
 
-func TestCanaryStickyKeys(t *testing.T) {
-	env := canaryEnv(orders("stable", "canary"))
-	for key, set := range map[string]func(*http.Request, *gateway.Exchange, int){
-		"subject":       func(_ *http.Request, x *gateway.Exchange, i int) { x.Subject = fmt.Sprint("user", i) },
-		"header:x-user": func(r *http.Request, _ *gateway.Exchange, i int) { r.Header.Set("X-User", fmt.Sprint("user", i)) },
-		"cookie:sid": func(r *http.Request, _ *gateway.Exchange, i int) {
-			r.AddCookie(&http.Cookie{Name: "sid", Value: fmt.Sprint(i)})
-		},
-		"client": func(_ *http.Request, x *gateway.Exchange, i int) {
-			x.Client = netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})
-		},
-	} {
-		t.Run(key, func(t *testing.T) {
-			build := func() gateway.Step {
-				return canaryStep(t, env, func(c *CanaryConfig) {
-					c.Split = map[string]int{"stable": 50, "canary": 50}
-					if err := c.Sticky.UnmarshalText([]byte(key)); err != nil {
-						t.Fatal(err)
-					}
-				})
-			}
-			one, replica, seen := build(), build(), map[string]int{}
-			for i := range 40 {
-				arm := ""
-				for _, step := range []gateway.Step{one, replica, one} {
-					x, _ := send(step, func(r *http.Request, x *gateway.Exchange) { set(r, x, i) })
-					if x.ArmBy != "split" || arm != "" && x.Arm != arm {
-						t.Fatalf("key %d: arm %s by %s, before %s", i, x.Arm, x.ArmBy, arm)
-					}
-					arm = x.Arm
-				}
-				seen[arm]++
-			}
-			if len(seen) != 2 {
-				t.Errorf("shares %v", seen)
-			}
-			if key != "client" {
-				if x, _ := send(one, nil); x.ArmBy != "random" {
-					t.Errorf("without a key: by %s", x.ArmBy)
+// Answers share the arm's name, to which nothing may be added.
+func TestCanaryResponseHeaderIsShared(t *testing.T) {
+	env, cluster := orders(t)
+	cluster.Handle(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Arm", "of the upstream") })
+	step := middlewaretest.Build(t, env, "canary: {response_header: x-arm}")
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 50 {
+				a := send(t, env, step, "GET /\nX-Canary: always", &gateway.Exchange{})
+				if diff := cmp.Diff([]string{"canary"}, a.Header["X-Arm"]); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
 				}
 			}
 		})
 	}
-	t.Run("an IPv6 client is its /64", func(t *testing.T) {
-		if clientKey(netip.MustParseAddr("2001:db8::1")) != clientKey(netip.MustParseAddr("2001:db8::ffff:2")) {
-			t.Error("two addresses of a /64 differ")
-		}
-	})
+	wg.Wait()
 }
 
-func TestCanaryRefuses(t *testing.T) {
-	env := canaryEnv(orders("stable", "canary", "beta"))
-	for _, tc := range []struct {
-		want   string
-		change func(*CanaryConfig)
-	}{
-		{`split.canari: upstream "orders" has no arm "canari"`, func(c *CanaryConfig) { c.Split = map[string]int{"stable": 1, "canari": 1} }},
-		{`arms.canary.to: unknown upstream "orders-v3"`, func(c *CanaryConfig) { c.Arms = map[string]CanaryArm{"canary": {To: "orders-v3"}} }},
-		{`arms.canary.subset: upstream "orders" has no arm "eu"`, func(c *CanaryConfig) { c.Arms = map[string]CanaryArm{"canary": {Subset: "eu"}} }},
-		{`which arm is the canary? Name one of beta, gamma, stable`, func(c *CanaryConfig) {
-			c.Arms = map[string]CanaryArm{"beta": {}, "gamma": {}, "stable": {}}
-		}},
-		{`split: all weights are 0`, func(c *CanaryConfig) { c.Split = map[string]int{"stable": 0} }},
-		{`split.canary: weight must be between`, func(c *CanaryConfig) { c.Split = map[string]int{"stable": 1, "canary": -1} }},
-		{`header_pattern: error parsing regexp`, func(c *CanaryConfig) { c.HeaderPattern = "(" }},
-		{`header_pattern: header_value and header_pattern exclude`, func(c *CanaryConfig) { c.HeaderPattern, c.HeaderValue = "a", "a" }},
-		{`cookie: "a b" is no valid name`, func(c *CanaryConfig) { c.Cookie = "a b" }},
-		{`cookie_secret: must have at least 32 bytes`, func(c *CanaryConfig) { c.CookieSecret = "short" }},
-	} {
-		c := CanaryConfig{Header: "x-canary", Stable: "stable"}
-		tc.change(&c)
-		err := c.Validate()
-		if err == nil {
-			_, err = newCanary(c, env)
+// What a handler does to its writer must reach the one below.
+func TestCanaryResponseHeaderKeepsTheWriter(t *testing.T) {
+	env, _ := orders(t)
+	step := middlewaretest.Build(t, env, "canary: {response_header: x-arm}")
+	w := &recorder{h: http.Header{}}
+	step.Wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Arm", "hint")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.WriteHeader(http.StatusOK)
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			t.Error(err)
 		}
-		if err == nil || !strings.Contains(err.Error(), tc.want) {
-			t.Errorf("got %v\nwant %s", err, tc.want)
-		}
-	}
-	for _, bad := range []string{"ip", "header:", "cookie:a b", "subject:x", ""} {
-		if err := new(StickyKey).UnmarshalText([]byte(bad)); err == nil {
-			t.Errorf("sticky %q is accepted", bad)
-		}
+	})).ServeHTTP(w, gateway.WithExchange(middlewaretest.Request(t, "GET /"), &gateway.Exchange{}))
+	if diff := cmp.Diff([]string{"103 hint", "200 stable", "flush"}, w.saw); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// recorder is a writer that remembers what was done to it.
+type recorder struct {
+	h   http.Header
+	saw []string
+}
+
+func (w *recorder) Header() http.Header         { return w.h }
+func (w *recorder) Write(p []byte) (int, error) { return len(p), nil }
+func (w *recorder) WriteHeader(status int) {
+	w.saw = append(w.saw, fmt.Sprintf("%d %s", status, w.h.Get("X-Arm")))
+}
+func (w *recorder) Flush() { w.saw = append(w.saw, "flush") }
 
 func TestCanaryExplain(t *testing.T) {
-	step := canaryStep(t, canaryEnv(orders("stable", "canary")), func(c *CanaryConfig) {
-		c.Split = map[string]int{"stable": 95, "canary": 5}
-		c.Sticky = StickyKey{From: stickyClient}
-	})
-	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	x := &gateway.Exchange{Client: netip.MustParseAddr("192.0.2.7")}
-	r.Header.Set("X-Canary", "always")
-	if got, want := step.Explain(r, x), "arm canary (orders, subset canary), by header x-canary: always"; got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
+	env, cluster := orders(t)
+	f := func(name, settings, request, want string) {
+		t.Helper()
+		t.Run(name, func(t *testing.T) {
+			t.Helper()
+			step := middlewaretest.Build(t, env, "canary: {"+settings+"}")
+			a := send(t, env, step, request, &gateway.Exchange{Client: clientAddr})
+			r, x := middlewaretest.Request(t, request), &gateway.Exchange{Client: clientAddr}
+			if got := step.Explain(r, x); got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+			if x.Arm != a.Exchange.Arm || x.ArmBy != a.Exchange.ArmBy || x.Subset != a.Exchange.Subset || x.Upstream != a.Exchange.Upstream {
+				t.Errorf("explained %s by %s, happened %s by %s", x.Arm, x.ArmBy, a.Exchange.Arm, a.Exchange.ArmBy)
+			}
+			h := http.Header{"X-Canary": {"kept"}}
+			if x.ApplyUpstreamHeaders(h); len(h) != 1 {
+				t.Error("explaining has changed what goes upstream")
+			}
+		})
 	}
-	r.Header.Del("X-Canary")
-	if got, want := step.Explain(r, x), "arm stable (orders, subset stable), by split canary 5, stable 95 by client"; got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
-	}
+	const split = "split: {stable: 95, canary: 5}"
+	f("header", split, "GET /\nX-Canary: always", "arm canary (orders, subset canary), by header x-canary: always")
+	f("split", split+", sticky: client", "GET /", "arm stable (orders, subset stable), by split canary 5, stable 95 by client")
+	f("random", "split: {stable: 1, canary: 0}", "GET /", "arm stable (orders, subset stable), by split canary 0, stable 1 at random")
+	f("no sticky value", `split: {stable: 1, canary: 0}, sticky: "header:x-user"`, "GET /",
+		"arm stable (orders, subset stable), by split canary 0, stable 1 at random, for want of header:X-User")
+	f("no split", "", "GET /", "arm stable (orders, subset stable), by default: there is no split")
+	f("cookie", split+", cookie: arm", "GET /\nCookie: arm=canary", "arm canary (orders, subset canary), by cookie arm")
+	f("header that may not force", "allow_from: [10.0.0.0/8]", "GET /\nX-Canary: always",
+		"x-canary: always is ignored, 192.0.2.7 is not in allow_from; arm stable (orders, subset stable), by default: there is no split")
+	f("header without a meaning", "", "GET /\nX-Canary: perhaps",
+		"x-canary: perhaps is ignored, it means no arm; arm stable (orders, subset stable), by default: there is no split")
+	f("header given twice", "", "GET /\nX-Canary: always\nX-Canary: never",
+		"x-canary is ignored, it is given 2 times; arm stable (orders, subset stable), by default: there is no split")
+	f("whole upstream", "arms: {stable: {}, canary: {to: orders}}", "GET /", "arm stable (orders), by default: there is no split")
+	cluster.SetHealthy("canary", 0)
+	f("fallback", "", "GET /\nX-Canary: always",
+		"arm stable (orders, subset stable), by fallback: arm canary, by header x-canary: always, has no healthy endpoint")
 }

@@ -187,7 +187,11 @@ func proxy(w http.ResponseWriter, r *http.Request) *http.Request {
 		return out
 	}
 	defer func() { _ = res.Body.Close() }() // in memory: cannot fail
-	maps.Copy(w.Header(), res.Header)
+	for name, values := range res.Header {
+		for _, value := range values {
+			w.Header().Add(name, value) // as httputil.ReverseProxy does: beside what middlewares have set
+		}
+	}
 	x.Status = res.StatusCode
 	w.WriteHeader(res.StatusCode)
 	x.BytesOut, _ = io.Copy(w, res.Body) // a recorder takes everything

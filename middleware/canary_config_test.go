@@ -1,0 +1,72 @@
+package middleware_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pithead/pithead/middleware/middlewaretest"
+)
+
+func TestCanaryMistakes(t *testing.T) {
+	env, _ := orders(t)
+	f := func(settings string, want ...string) {
+		t.Helper()
+		if diff := cmp.Diff(want, middlewaretest.Mistakes(t, env, "canary:\n  "+settings+"\n")); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", settings, diff)
+		}
+	}
+	f("split: {stable: 1, canari: 1}", `2:30: upstream "orders" has no arm "canari"; define it under upstreams.orders.arms, or here under arms`)
+	f("arms: {canary: {to: orders-v3}}", `2:23: unknown upstream "orders-v3"`)
+	f("arms: {canary: {subset: eu}}", `2:27: upstream "orders" has no arm "eu"; define it under upstreams.orders.arms, or here under arms`)
+	f("fallback: stabel", `2:13: upstream "orders" has no arm "stabel"; define it under upstreams.orders.arms, or here under arms`)
+	f("{stable: v1, canary: v2}",
+		`2:12: upstream "orders" has no arm "v1"; define it under upstreams.orders.arms, or here under arms`,
+		`2:24: upstream "orders" has no arm "v2"; define it under upstreams.orders.arms, or here under arms`)
+	f("arms: {beta: {}, gamma: {}, stable: {}}", `1:1: which arm is the canary? Name one of beta, gamma in "canary"`)
+	f("split: {stable: 1}", `1:1: there is no arm beside "stable"; name the canary in "split", "arms" or "canary"`)
+	f("canary: stable", `2:11: the canary arm is the stable arm`)
+	f("split: {stable: 0, canary: 0}", `2:3: all weights are 0; give at least one arm a weight`)
+	f("split: {canary: 5}", `2:3: gives the stable arm no weight; write for example {stable: 95, canary: 5}, or stable: 0 if it is to get nothing`)
+	f("split: {stable: 1, canary: -1}", `2:30: weight must be between 0 and 1000000`)
+	f("split: {stable: 1, canary: 1000001}", `2:30: weight must be between 0 and 1000000`)
+	f("split: {stable: 1, always: 1}", `2:30: an arm cannot be called always`)
+	f("arms: {none: {}}", `2:10: an arm cannot be called none`)
+	f(`split: {stable: 1, "a b": 1}`, `2:29: "a b" is no valid name of an arm`)
+	f(`{header_pattern: "("}`, "2:20: error parsing regexp: missing closing ): `(`")
+	f("{header_pattern: a, header_value: a}", `2:20: header_value and header_pattern exclude each other`)
+	f(`{header: "", header_value: a}`, `2:30: is of no use without a header`)
+	f(`{header: "", header_pattern: a}`, `2:32: is of no use without a header`)
+	f("header: x canary", `2:11: "x canary" is no valid name`)
+	f("header: host", `2:11: the header Host cannot be read here: it is not passed on from outside`)
+	f("cookie: a b", `2:11: "a b" is no valid name`)
+	f("response_header: a b", `2:20: "a b" is no valid name`)
+	f("{cookie: a, cookie_secret: short}", `2:30: must have at least 32 bytes`)
+	f("cookie_secret: 0123456789abcdef0123456789abcdef", `2:18: is of no use without a cookie`)
+	f("sticky: ip", `2:11: "ip" is nothing to be sticky by; write subject, client, header:NAME or cookie:NAME`)
+	f(`sticky: "header:"`, `2:11: "header:" names no header; write for example header:x-user`)
+	f(`sticky: "cookie:a b"`, `2:11: "cookie:a b" names no cookie; write for example cookie:x-user`)
+	f(`sticky: "subject:x"`, `2:11: "subject:x" takes no name; write subject`)
+	f(`sticky: ""`, `2:11: "" is nothing to be sticky by; write subject, client, header:NAME or cookie:NAME`)
+	f("sticky: header:x-real-ip", `2:11: the header X-Real-Ip cannot be read here: it is not passed on from outside`)
+	f("{header: a b, cookie: c d, split: {stable: -1}}", // all at once
+		`2:12: "a b" is no valid name`, `2:25: "c d" is no valid name`, `2:46: weight must be between 0 and 1000000`)
+}
+
+// Headers that only trusted peers may send, and odd names that the operator
+// keeps, can decide.
+func TestCanaryHeadersThatCanBeRead(t *testing.T) {
+	env, _ := orders(t)
+	for _, name := range []string{"x-user", "authorization", "x-forwarded-for", "x-forwarded-host", "x_user", "user-agent", "x-request-id"} {
+		middlewaretest.Build(t, env, `canary: {header: x-canary, split: {stable: 1, canary: 1}, sticky: "header:`+name+`"}`)
+	}
+}
+
+func TestCanaryWithoutUpstream(t *testing.T) {
+	env, _ := orders(t)
+	env.To = nil
+	want := []string{"1:1: canary needs a route with an upstream (`to:`)"}
+	if diff := cmp.Diff(want, middlewaretest.Mistakes(t, env, "canary: {}")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
