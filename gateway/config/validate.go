@@ -110,8 +110,8 @@ func (l *Limits) Validate() error {
 	f.size("header_bytes", l.HeaderBytes, kind.KiB, kind.MiB)
 	f.number("header_fields", l.HeaderFields, 1, 10_000)
 	f.size("target", l.Target, 256, kind.MiB)
-	f.number("query_params", l.QueryParams, 0, 100_000)
-	f.number("cookies", l.Cookies, 0, 10_000)
+	f.number("query_params", l.QueryParams, 1, 100_000)
+	f.number("cookies", l.Cookies, 1, 10_000)
 	f.number("connections", l.Connections, 1, 10_000_000)
 	f.number("connections_per_client", l.ConnectionsPerClient, 1, 10_000_000)
 	f.number("streams", l.Streams, 1, 10_000)
@@ -197,7 +197,7 @@ func (u *Upstream) Validate() error {
 			f.at("arms."+name, "%s", badName(name))
 		}
 	}
-	f.number("max_idle", u.MaxIdle, 0, 100_000)
+	f.number("max_idle", u.MaxIdle, 1, 100_000)
 	return f.err()
 }
 
