@@ -14,22 +14,26 @@ var (
 	errTooLarge = &gateway.Error{Status: 413, Reason: "body_too_large", Msg: "the body is larger than this route allows", Cause: gateway.CauseClient, Close: true}
 )
 
-// withBounds applies the route's limits of duration and body size. Streams are
-// exempt: gRPC and upgrades from the start, the others as soon as the answer
-// turns out to be one.
+// withBounds applies the route's limits of duration and body size. gRPC has
+// neither. A timeout is lifted as soon as the answer turns out to be a stream; a
+// request for one that has no body is trusted from the start, because some
+// services send no head before the first event. With a body it is not: a header
+// would be enough to tie an upstream up for as long as an upload can take.
 func withBounds(next http.Handler, r *config.Route) http.Handler {
 	timeout, limit := r.Timeout, int64(r.BodyLimit)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if gateway.IsStream(r) {
+		switch {
+		case gateway.IsGRPC(r):
 			next.ServeHTTP(w, r)
 			return
-		}
-		if r.ContentLength > limit {
+		case r.ContentLength > limit:
 			gateway.Fail(w, r, errTooLarge) // before a byte goes upstream
 			return
-		}
-		if r.ContentLength < 0 {
+		case r.ContentLength < 0:
 			r.Body = http.MaxBytesReader(w, r.Body, limit)
+		case r.ContentLength == 0 && gateway.IsStream(r):
+			next.ServeHTTP(w, r)
+			return
 		}
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)

@@ -14,15 +14,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
 
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/canon"
 	"github.com/pithead/pithead/gateway/config"
 	"github.com/pithead/pithead/gateway/keep"
+	"github.com/pithead/pithead/gateway/kind"
 	"github.com/pithead/pithead/gateway/obs"
 	"github.com/pithead/pithead/gateway/proxy"
 	"github.com/pithead/pithead/gateway/route"
 	"github.com/pithead/pithead/gateway/upstream"
+	"github.com/pithead/pithead/middleware"
 )
 
 // Env is what outlives every snapshot of a process.
@@ -38,20 +44,27 @@ type compiler struct {
 	cfg      *config.Config
 	scope    *keep.Scope
 	clusters map[string]*upstream.Cluster
+	blocks   map[string]kind.Settings[middleware.Env, gateway.Step] // the named ones without a mistake
+	used     map[string]bool                                        // upstreams that a route may send to
 	errs     config.Errors
 }
 
 // Compile builds a snapshot. Its error is a config.Errors with every mistake
 // that a start would reject.
 func Compile(cfg *config.Config, env Env) (*Snapshot, error) {
-	c := &compiler{Env: env, cfg: cfg, scope: env.Pool.Scope(), clusters: make(map[string]*upstream.Cluster)}
-	snap := &Snapshot{Config: cfg, scope: c.scope, clusters: c.clusters}
+	c := &compiler{
+		Env: env, cfg: cfg, scope: env.Pool.Scope(), clusters: make(map[string]*upstream.Cluster),
+		blocks: make(map[string]kind.Settings[middleware.Env, gateway.Step]), used: make(map[string]bool),
+	}
+	snap := &Snapshot{Config: cfg, metrics: env.Metrics, scope: c.scope, clusters: c.clusters, used: c.used}
 	snap.tls = c.certificates()
 	c.upstreams()
+	c.namedBlocks()
 	var owned []string
 	snap.routes, owned = c.routes(proxy.New(proxy.Options{Log: env.Log}))
 	snap.table = c.table()
-	snap.canon = c.canon(owned)
+	snap.canon = c.canon(snap.routes, owned)
+	snap.ready, _ = keep.Get(c.scope, "ready", func() (*atomic.Bool, error) { return new(atomic.Bool), nil }) // cannot fail
 	if err := cfg.Refuse(c.errs); err != nil {
 		if closing := c.scope.Close(); closing != nil {
 			env.Log.Warn("closing what a refused configuration had made", "error", closing)
@@ -74,9 +87,9 @@ func (c *compiler) wrong(b *config.Block, format string, args ...any) {
 func (c *compiler) table() *route.Table {
 	rules := make([]route.Rule, len(c.cfg.Routes))
 	for i, r := range c.cfg.Routes {
-		hosts := r.Match.Hosts
+		hosts := slices.Clone(r.Match.Hosts)
 		if r.Match.Host != "" {
-			hosts = append([]string{r.Match.Host}, hosts...)
+			hosts = append(hosts, r.Match.Host)
 		}
 		rules[i] = route.Rule{
 			Name: r.Name, Hosts: hosts, Path: r.Match.Path, Prefix: r.Match.Prefix, PathRegex: r.Match.PathRegex,
@@ -89,35 +102,55 @@ func (c *compiler) table() *route.Table {
 		c.fail(&c.cfg.Routes, "%w", err)
 	}
 	for _, e := range bad {
-		match := &c.cfg.Routes[e.Rule].Match
-		field, known := map[string]any{"path": &match.Path, "prefix": &match.Prefix, "path_regex": &match.PathRegex}[e.Field]
-		if !known {
-			field = match
-		}
-		c.fail(field, "%s: %w", e.Field, e.Err)
+		c.fail(ruleField(&c.cfg.Routes[e.Rule].Match, e.Field), "%w", e.Err)
 	}
 	return table
 }
 
-// canon makes the canonical view of each listener: limits are the listener's,
-// everything else is the same for all.
-func (c *compiler) canon(owned []string) map[string]*canon.Policy {
-	var allow canon.Encoded
-	trace := false
-	for _, r := range c.cfg.Routes {
-		encoded, _ := canon.ParseEncoded(r.AllowEncoded) // routes has reported a mistake
-		allow |= encoded
-		for _, m := range r.Match.Methods {
-			trace = trace || m == "TRACE"
-		}
+// ruleField is the setting that an error of the table is about.
+func ruleField(m *config.Match, field string) any {
+	name := field
+	if end := strings.IndexAny(field, "[."); end > 0 {
+		name = field[:end]
 	}
-	policies := make(map[string]*canon.Policy, len(c.cfg.Listeners))
+	switch name {
+	case "path":
+		return &m.Path
+	case "prefix":
+		return &m.Prefix
+	case "path_regex":
+		return &m.PathRegex
+	case "methods":
+		return &m.Methods
+	case "headers":
+		return &m.Headers
+	case "query":
+		return &m.Query
+	case "hosts":
+		for i := range m.Hosts {
+			if field == fmt.Sprintf("hosts[%d]", i) {
+				return &m.Hosts[i]
+			}
+		}
+		return &m.Host
+	}
+	return m
+}
+
+// canon makes the canonical view of each listener: limits are the listener's,
+// everything else is the same for all. The one under "" is for connections that
+// outlive their listener.
+func (c *compiler) canon(routes []*compiledRoute, owned []string) map[string]*canon.Policy {
+	o := canon.Options{Trusted: c.cfg.TrustedProxies, Owned: owned, Keep: c.cfg.KeepHeaders}
+	for i, r := range routes {
+		o.AllowEncoded |= r.allow
+		o.AllowTrace = o.AllowTrace || slices.Contains(c.cfg.Routes[i].Match.Methods, http.MethodTrace)
+	}
+	policies := map[string]*canon.Policy{"": canon.NewPolicy(o)}
 	for name, l := range c.cfg.Listeners {
-		policies[name] = canon.NewPolicy(canon.Options{
-			Trusted: c.cfg.TrustedProxies, Owned: owned, Keep: c.cfg.KeepHeaders, AllowEncoded: allow, AllowTrace: trace,
-			HeaderFields: l.Limits.HeaderFields, Target: int(l.Limits.Target),
-			QueryParams: l.Limits.QueryParams, Cookies: l.Limits.Cookies,
-		})
+		o.HeaderFields, o.Target = l.Limits.HeaderFields, int(l.Limits.Target)
+		o.QueryParams, o.Cookies = l.Limits.QueryParams, l.Limits.Cookies
+		policies[name] = canon.NewPolicy(o)
 	}
 	return policies
 }

@@ -1,9 +1,15 @@
 package build
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/pithead/pithead/gateway/config"
@@ -25,12 +31,12 @@ func (c *compiler) certificates() map[string]*tls.Config {
 func (c *compiler) listenerTLS(l *config.Listener) *tls.Config {
 	pairs := &certificateSet{exact: make(map[string]*tls.Certificate), wildcard: make(map[string]*tls.Certificate)}
 	for i := range l.TLS.Certificates {
-		if pair, err := c.certificate(&l.TLS.Certificates[i]); err == nil {
+		if pair, ok := c.certificate(&l.TLS.Certificates[i]); ok {
 			pairs.add(pair)
 		}
 	}
 	conf := &tls.Config{
-		MinVersion: tls.VersionTLS12, GetCertificate: pairs.get, NextProtos: []string{"http/1.1"},
+		MinVersion: tls.VersionTLS12, GetCertificate: pairs.get,
 		CipherSuites: []uint16{
 			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
@@ -40,22 +46,70 @@ func (c *compiler) listenerTLS(l *config.Listener) *tls.Config {
 	if l.TLS.MinVersion == "1.3" {
 		conf.MinVersion = tls.VersionTLS13
 	}
-	for _, p := range l.Protocols {
-		if p == "h2" {
-			conf.NextProtos = []string{"h2", "http/1.1"}
+	for _, p := range [...]struct{ word, alpn string }{{"h2", "h2"}, {"h1", "http/1.1"}} { // the server's preference
+		if slices.Contains(l.Protocols, p.word) {
+			conf.NextProtos = append(conf.NextProtos, p.alpn)
+		}
+	}
+	if !slices.Contains(l.Protocols, "h1") {
+		// crypto/tls lets a client that has only HTTP/1.1 pass without a protocol.
+		conf.VerifyConnection = func(state tls.ConnectionState) error {
+			if state.NegotiatedProtocol == "" {
+				return errors.New("the client does not speak HTTP/2")
+			}
+			return nil
 		}
 	}
 	return conf
 }
 
-// certificate loads one pair. A mistake has been recorded when err is not nil.
-func (c *compiler) certificate(pair *config.Certificate) (*tls.Certificate, error) {
-	cert, err := tls.LoadX509KeyPair(c.cfg.Path(&pair.Cert, pair.Cert), c.cfg.Path(&pair.Key, pair.Key))
-	if err != nil {
-		c.fail(pair, "%w", err)
-		return nil, err
+// certificate loads one pair. It has recorded what is wrong when it is not ok.
+func (c *compiler) certificate(pair *config.Certificate) (_ *tls.Certificate, ok bool) {
+	cert, hasCert := c.file(&pair.Cert)
+	key, hasKey := c.file(&pair.Key)
+	if !hasCert || !hasKey {
+		return nil, false
 	}
-	return &cert, nil
+	loaded, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		c.fail(pair, "%s with %s: %w", pair.Cert, pair.Key, err)
+		return nil, false
+	}
+	return &loaded, true
+}
+
+// authorities reads a file of certificate authorities. A file of which a part
+// cannot be read is refused: trust must not depend on how far a reader came.
+func (c *compiler) authorities(field *string) (pool *x509.CertPool, print string, ok bool) {
+	data, ok := c.file(field)
+	if !ok {
+		return nil, "", false
+	}
+	pool = x509.NewCertPool()
+	rest, n := data, 0
+	for block, after := pem.Decode(rest); block != nil; block, after = pem.Decode(rest) {
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if n++; err != nil || block.Type != "CERTIFICATE" {
+			c.fail(field, "block %d of %s, a %s, is no certificate", n, *field, block.Type)
+			return nil, "", false
+		}
+		pool.AddCert(cert)
+		rest = after
+	}
+	if n == 0 || bytes.Contains(rest, []byte("-----BEGIN")) {
+		c.fail(field, "certificate %d of %s cannot be read", n+1, *field)
+		return nil, "", false
+	}
+	return pool, fingerprint(data), true
+}
+
+// file reads the file that a setting names.
+func (c *compiler) file(field *string) (data []byte, ok bool) {
+	data, err := os.ReadFile(c.cfg.Path(field, *field))
+	if err != nil {
+		c.fail(field, "%w", err)
+	}
+	return data, err == nil
 }
 
 // certificateSet chooses a certificate by the client's SNI.
@@ -68,7 +122,11 @@ func (s *certificateSet) add(cert *tls.Certificate) {
 	if s.first == nil {
 		s.first = cert
 	}
-	for _, name := range append(cert.Leaf.DNSNames, cert.Leaf.Subject.CommonName) {
+	names := cert.Leaf.DNSNames
+	if cn := cert.Leaf.Subject.CommonName; len(names) == 0 && cn != "" {
+		names = []string{cn} // RFC 6125 section 6.4.4: only without any other name
+	}
+	for _, name := range names {
 		name = strings.ToLower(name)
 		set := s.exact
 		if rest, ok := strings.CutPrefix(name, "*."); ok {

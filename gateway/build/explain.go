@@ -1,13 +1,16 @@
 package build
 
 import (
+	"crypto/tls"
 	"errors"
 	"maps"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/config"
+	"github.com/pithead/pithead/gateway/upstream"
 )
 
 // Explanation is what would become of a request. It stops where the request
@@ -31,15 +34,20 @@ type NearRoute struct {
 // ExplainedStep is one middleware of a chain and what it would do.
 type ExplainedStep struct{ Name, Does string }
 
-// Explain tells what would become of r, which is made canonical on the way.
-// Nothing is sent anywhere. r has an absolute URL, whose scheme says which
-// listener it would come to: the first one by name with TLS for https, without
-// for http.
+// Explain tells what would become of r. Nothing is sent anywhere, and r stays as
+// it is. It has an absolute URL, whose scheme says which listener it would come
+// to: the first one by name with TLS for https, without for http.
 func (s *Snapshot) Explain(r *http.Request) Explanation {
-	x := &gateway.Exchange{Listener: s.listenerFor(r.URL.Scheme)}
-	r = gateway.WithExchange(r, x)
+	x := &gateway.Exchange{Listener: s.listenerFor(r.URL.Scheme), Start: time.Now()}
+	r = gateway.WithExchange(r.Clone(r.Context()), x)
+	if r.TLS = nil; r.URL.Scheme == "https" {
+		r.TLS = new(tls.ConnectionState)
+	}
 	e := Explanation{Request: r, Exchange: x}
 	rt, err := s.route(r, x)
+	if rt != nil {
+		e.Route = s.Config.Routes[slices.Index(s.routes, rt)]
+	}
 	if err != nil {
 		e.Refused = gateway.AsError(err)
 		if errors.Is(err, errNoRoute) {
@@ -47,13 +55,16 @@ func (s *Snapshot) Explain(r *http.Request) Explanation {
 		}
 		return e
 	}
-	e.Route, e.Nearer = s.Config.Routes[slices.Index(s.routes, rt)], s.nearer(r)
+	e.Nearer = s.nearer(r)
 	for _, step := range rt.steps {
 		e.Steps = append(e.Steps, ExplainedStep{step.name, step.Explain(r, x)})
 	}
-	if next, err := s.clusters[x.Upstream].Pick(x); err != nil {
-		e.Refused = gateway.AsError(err)
-	} else {
+	if to, ok := x.Cluster.(*upstream.Cluster); ok {
+		next, err := to.Pick(x)
+		if err != nil {
+			e.Refused = gateway.AsError(err)
+			return e
+		}
 		e.Endpoint = next.Addr
 	}
 	return e

@@ -2,12 +2,14 @@ package build
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/canon"
 	"github.com/pithead/pithead/gateway/config"
+	"github.com/pithead/pithead/gateway/kind"
 	"github.com/pithead/pithead/gateway/obs"
 	"github.com/pithead/pithead/gateway/upstream"
 	"github.com/pithead/pithead/middleware"
@@ -20,7 +22,7 @@ type compiledRoute struct {
 	allow   canon.Encoded
 	steps   []namedStep
 	handler http.Handler
-	metrics *obs.Route
+	metrics *obs.Route // set by Start
 }
 
 // namedStep is a step under the name that the route file gives it.
@@ -33,7 +35,8 @@ type namedStep struct {
 // that only middlewares may produce, of all routes together.
 func (c *compiler) routes(core http.Handler) (all []*compiledRoute, owned []string) {
 	for _, r := range c.cfg.Routes {
-		built := &compiledRoute{name: r.Name, to: c.clusters[r.To], metrics: c.Metrics.Route(r.Name)}
+		built := &compiledRoute{name: r.Name, to: c.clusters[r.To]}
+		c.used[r.To] = true
 		var err error
 		if built.allow, err = canon.ParseEncoded(r.AllowEncoded); err != nil {
 			c.fail(&r.AllowEncoded, "%w", err)
@@ -51,18 +54,31 @@ func (c *compiler) routes(core http.Handler) (all []*compiledRoute, owned []stri
 	return all, slices.Compact(owned)
 }
 
+// namedBlocks decodes the named middlewares, used or not: a mistake in one is
+// not to show only when the first route uses it.
+func (c *compiler) namedBlocks() {
+	for _, name := range slices.Sorted(maps.Keys(c.cfg.Middleware)) {
+		if settings, ok := decodeBlock(c, middleware.Kinds, c.cfg.Middleware[name], nil); ok {
+			c.blocks[name] = settings
+		}
+	}
+}
+
 // chain builds the steps of a route and checks their order: a step that needs
 // an identity comes after one that proves it.
 func (c *compiler) chain(r *config.Route) []namedStep {
 	var steps []namedStep
 	proven := make(map[gateway.Identity]bool)
-	for i, b := range r.Use {
-		step, ok := c.step(r, i, b)
+	ordinals := make(map[string]int) // of the blocks without a name, by kind
+	whole := true                    // no step is missing that might have proven something
+	for _, b := range r.Use {
+		step, ok := c.step(r, b, ordinals)
 		if !ok {
+			whole = false
 			continue
 		}
 		for _, need := range step.Needs {
-			if !proven[need] {
+			if whole && !proven[need] {
 				c.wrong(b, "%s needs a proven %s, and nothing before it in `use` proves one", step.name, need)
 			}
 		}
@@ -74,50 +90,47 @@ func (c *compiler) chain(r *config.Route) []namedStep {
 	return steps
 }
 
-func (c *compiler) step(r *config.Route, i int, b *config.Block) (namedStep, bool) {
-	name, key := b.Kind, fmt.Sprintf("route/%s/%s/%d", r.Name, b.Kind, i)
-	if b.Ref {
-		named, ok := c.cfg.Middleware[b.Kind]
-		if !ok {
-			c.wrong(b, "%s", c.unknownBlock(b.Kind))
+// step builds one entry of `use`: a named block, or a kind with its settings or
+// its defaults.
+func (c *compiler) step(r *config.Route, b *config.Block, ordinals map[string]int) (namedStep, bool) {
+	name, block, key := b.Kind, b, "middleware/"+b.Kind
+	var settings kind.Settings[middleware.Env, gateway.Step]
+	var ok bool
+	if named, isNamed := c.cfg.Middleware[name]; b.Ref && isNamed {
+		block = named
+		settings, ok = c.blocks[name]
+	} else {
+		if _, isKind := middleware.Kinds.Get(name); b.Ref && !isKind {
+			c.wrong(b, "no block named %q under `middleware`%s", name,
+				config.Suggest(name, slices.AppendSeq(middleware.Kinds.Names(), maps.Keys(c.cfg.Middleware))))
 			return namedStep{}, false
 		}
-		key, b = "middleware/"+name, named
+		key = fmt.Sprintf("route/%s/%s/%d", r.Name, name, ordinals[name])
+		ordinals[name]++
+		settings, ok = decodeBlock(c, middleware.Kinds, b, nil)
 	}
-	settings, ok := decodeBlock(c, middleware.Kinds, b, nil)
-	if !ok {
-		return namedStep{}, false
+	to, built := c.clusters[r.To]
+	if !ok || !built {
+		return namedStep{}, false // what is missing has been reported
 	}
-	to, ok := c.clusters[r.To]
-	if !ok {
-		return namedStep{}, false // the missing upstream has been reported
-	}
+	missing := false
 	step, err := settings.Build(middleware.Env{
-		Route: r.Name, To: to, Upstream: c.upstream, Key: key, Keep: c.scope,
-		Log: c.Log.With("route", r.Name, "middleware", name),
+		Route: r.Name, To: to, Key: key, Keep: c.scope, Log: c.Log.With("route", r.Name, "middleware", name),
+		Upstream: func(name string) (gateway.Cluster, bool) {
+			cluster, ok := c.clusters[name]
+			if !ok {
+				missing = missing || c.cfg.Upstreams[name] != nil
+				return nil, false
+			}
+			c.used[name] = true
+			return cluster, true
+		},
 	})
 	if err != nil {
-		c.errs = append(c.errs, b.Errors(err)...)
+		if !missing { // otherwise the error is a consequence of one that has been reported
+			c.errs = append(c.errs, block.Errors(err)...)
+		}
 		return namedStep{}, false
 	}
 	return namedStep{step, name}, true
-}
-
-func (c *compiler) unknownBlock(name string) string {
-	if _, isKind := middleware.Kinds.Get(name); isKind {
-		return fmt.Sprintf("no block named %q under `middleware`; for the kind %s write `{%s: {...}}`", name, name, name)
-	}
-	known := slices.Collect(func(yield func(string) bool) {
-		for name := range c.cfg.Middleware {
-			if !yield(name) {
-				return
-			}
-		}
-	})
-	return fmt.Sprintf("no block named %q under `middleware`%s", name, config.Suggest(name, append(known, middleware.Kinds.Names()...)))
-}
-
-func (c *compiler) upstream(name string) (gateway.Cluster, bool) {
-	cluster, ok := c.clusters[name]
-	return cluster, ok
 }

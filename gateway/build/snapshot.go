@@ -6,11 +6,13 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"sync/atomic"
 
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/canon"
 	"github.com/pithead/pithead/gateway/config"
 	"github.com/pithead/pithead/gateway/keep"
+	"github.com/pithead/pithead/gateway/obs"
 	"github.com/pithead/pithead/gateway/route"
 	"github.com/pithead/pithead/gateway/upstream"
 )
@@ -20,12 +22,15 @@ import (
 type Snapshot struct {
 	Config *config.Config
 
+	metrics  *obs.Metrics
 	scope    *keep.Scope
+	ready    *atomic.Bool             // this process has been ready once; kept
 	tls      map[string]*tls.Config   // by listener
-	canon    map[string]*canon.Policy // by listener
+	canon    map[string]*canon.Policy // by listener, and "" for any other
 	table    *route.Table
 	routes   []*compiledRoute // parallel to Config.Routes
 	clusters map[string]*upstream.Cluster
+	used     map[string]bool // upstreams that a route may send to
 }
 
 // ServeHTTP serves a request that has an exchange: refuse or canonicalise,
@@ -48,7 +53,7 @@ func (s *Snapshot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Snapshot) route(r *http.Request, x *gateway.Exchange) (*compiledRoute, error) {
 	policy, ok := s.canon[x.Listener]
 	if !ok {
-		return nil, errNoRoute // the listener went away with a reload
+		policy = s.canon[""] // the listener went with a reload, the connection is still to be served
 	}
 	encoded, err := policy.Request(r, x)
 	if err != nil {
@@ -68,37 +73,73 @@ func (s *Snapshot) route(r *http.Request, x *gateway.Exchange) (*compiledRoute, 
 func (s *Snapshot) TLS(listener string) *tls.Config { return s.tls[listener] }
 
 // Start begins discovery and health checks of the upstreams that are new in
-// this snapshot.
+// this snapshot. It comes before the first request, and only if the snapshot is
+// going to serve: metrics know its routes from here on.
 func (s *Snapshot) Start() {
+	for _, r := range s.routes {
+		r.metrics = s.metrics.Route(r.name)
+	}
 	for _, c := range s.clusters {
 		c.Start()
 	}
 }
 
-// Wait returns when every upstream has had its first set of endpoints, or ctx
-// ends; empty are the names of those that still have none.
-func (s *Snapshot) Wait(ctx context.Context) (empty []string) {
+// Wait returns when discovery has told the endpoints of every upstream, or ctx
+// ends; missing are the names of those that it still has told nothing of.
+func (s *Snapshot) Wait(ctx context.Context) (missing []string) {
 	for name, c := range s.clusters {
 		select {
 		case <-c.Filled():
 		case <-ctx.Done():
-			select {
-			case <-c.Filled():
-			default:
-				empty = append(empty, name)
+			if !filled(c) {
+				missing = append(missing, name)
 			}
 		}
 	}
-	slices.Sort(empty)
-	return empty
+	slices.Sort(missing)
+	return missing
 }
 
-// Ready names the upstreams that a route needs and that have no healthy
-// endpoint yet, because none was ever known.
+func filled(c *upstream.Cluster) bool {
+	select {
+	case <-c.Filled():
+		return true
+	default:
+		return false
+	}
+}
+
+// Ready names the upstreams for whose sake no traffic should come here: those
+// that discovery has told nothing of yet, then all that routes send to if none of
+// them has a healthy endpoint. A service that is down is no reason by itself,
+// since the others would go down with it. For the same reason, once this process
+// has been ready, an upstream that a reload adds is not waited for.
 func (s *Snapshot) Ready() (missing []string) {
-	ended, cancel := context.WithCancel(context.Background())
-	cancel()
-	return s.Wait(ended)
+	if !s.ready.Load() {
+		for name, c := range s.clusters {
+			if !filled(c) {
+				missing = append(missing, name)
+			}
+		}
+	}
+	if missing == nil && !s.reaches() {
+		missing = slices.Collect(maps.Keys(s.used))
+	}
+	if missing == nil {
+		s.ready.Store(true)
+	}
+	slices.Sort(missing)
+	return missing
+}
+
+// reaches says whether any route would find an endpoint, or there is no route.
+func (s *Snapshot) reaches() bool {
+	for name := range s.used {
+		if s.clusters[name].Healthy("") > 0 {
+			return true
+		}
+	}
+	return len(s.used) == 0
 }
 
 // Clusters are the upstreams by name, sorted.

@@ -2,10 +2,8 @@ package build
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 
 	"github.com/pithead/pithead/discovery"
@@ -22,6 +20,11 @@ import (
 // an upstream leaves its endpoints, connections and health as they are, and one
 // that changes only its policy or timeouts keeps the known endpoints.
 func (c *compiler) upstreams() {
+	if k, ok := discovery.Kinds.Get(consulKind); ok && c.cfg.Consul != nil {
+		if _, err := k.Decode(c.cfg.Consul.DecodePart); err != nil { // nobody need inherit it
+			c.errs = append(c.errs, c.cfg.Consul.Errors(err)...)
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.cfg.Upstreams)) {
 		if cluster := c.cluster(name, c.cfg.Upstreams[name]); cluster != nil {
 			c.clusters[name] = cluster
@@ -32,24 +35,18 @@ func (c *compiler) upstreams() {
 func (c *compiler) cluster(name string, u *config.Upstream) *upstream.Cluster {
 	feed := c.feed(name, u)
 	policy := c.policy(name, u)
-	tlsConfig, tlsKey := c.upstreamTLS(u)
-	if feed == nil || policy == nil {
+	tlsConfig, tlsKey, ok := c.upstreamTLS(u)
+	if feed == nil || policy == nil || !ok {
 		return nil
 	}
-	stats, err := keep.Get(c.scope, "stats/"+name, func() (*upstream.StatsStore, error) { return upstream.NewStatsStore(), nil })
-	if err != nil {
-		c.fail(u, "%w", err)
-		return nil
-	}
+	// Neither of these can fail.
+	stats, _ := keep.Get(c.scope, "stats/"+name, func() (*upstream.StatsStore, error) { return upstream.NewStatsStore(), nil })
 	key := fmt.Sprintf("cluster/%s/%s/%s/%s", name, c.cfg.Fingerprint(u), c.consulKey(u), tlsKey)
-	cluster, err := keep.Get(c.scope, key, func() (*upstream.Cluster, error) {
+	cluster, _ := keep.Get(c.scope, key, func() (*upstream.Cluster, error) {
 		return upstream.New(clusterOptions(name, u, upstream.Options{
 			Feed: feed, Stats: stats, Policy: policy, TLS: tlsConfig, Log: c.Log.With("upstream", name),
 		})), nil
 	})
-	if err != nil {
-		c.fail(u, "%w", err)
-	}
 	return cluster
 }
 
@@ -86,21 +83,16 @@ func (c *compiler) feed(name string, u *config.Upstream) *upstream.Feed {
 	if !ok {
 		return nil
 	}
+	log, metrics := c.Log.With("upstream", name), c.Metrics // not c: the feed outlives it
 	source, err := settings.Build(discovery.Env{
-		Upstream: name, Dir: u.Discover.Dir(), Log: c.Log.With("upstream", name),
-		Failed: func(error) { c.Metrics.DiscoveryFailed(name) },
+		Upstream: name, Dir: u.Discover.Dir(), Log: log, Failed: func(error) { metrics.DiscoveryFailed(name) },
 	})
 	if err != nil {
 		c.errs = append(c.errs, u.Discover.Errors(err)...)
 		return nil
 	}
 	key := fmt.Sprintf("feed/%s/%s", name, u.Discover.Over(c.inherit(u.Discover)).Fingerprint())
-	feed, err := keep.Get(c.scope, key, func() (*upstream.Feed, error) {
-		return upstream.NewFeed(name, source, c.Log.With("upstream", name)), nil
-	})
-	if err != nil {
-		c.fail(u, "%w", err)
-	}
+	feed, _ := keep.Get(c.scope, key, func() (*upstream.Feed, error) { return upstream.NewFeed(name, source, log), nil }) // cannot fail
 	return feed
 }
 
@@ -120,6 +112,7 @@ func (c *compiler) policy(name string, u *config.Upstream) gateway.Policy {
 	policy, err := settings.Build(balance.Env{Upstream: name})
 	if err != nil {
 		c.errs = append(c.errs, u.Balance.Errors(err)...)
+		return nil
 	}
 	return policy
 }
@@ -141,34 +134,21 @@ func decodeBlock[E, T any](c *compiler, table *kind.Table[E, T], b, base *config
 
 // upstreamTLS reads the certificates of an upstream. key changes with their
 // content, so that a reload notices a new file under an old name.
-func (c *compiler) upstreamTLS(u *config.Upstream) (conf *tls.Config, key string) {
-	if u.Protocol != "https" {
-		if u.TLS != nil {
-			c.fail(u.TLS, "tls is for `protocol: https`; this upstream speaks %s", u.Protocol)
-		}
-		return nil, ""
-	}
-	conf = &tls.Config{MinVersion: tls.VersionTLS12}
+func (c *compiler) upstreamTLS(u *config.Upstream) (conf *tls.Config, key string, ok bool) {
 	if u.TLS == nil {
-		return conf, ""
+		return nil, "", true
 	}
-	conf.ServerName = u.TLS.ServerName
+	conf, ok = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.TLS.ServerName}, true
 	if u.TLS.CA != "" {
-		pem, err := os.ReadFile(c.cfg.Path(&u.TLS.CA, u.TLS.CA))
-		if err != nil {
-			c.fail(&u.TLS.CA, "%w", err)
-		} else if conf.RootCAs = x509.NewCertPool(); !conf.RootCAs.AppendCertsFromPEM(pem) {
-			c.fail(&u.TLS.CA, "no certificate in %s", u.TLS.CA)
-		}
-		key = fingerprint(pem)
+		conf.RootCAs, key, ok = c.authorities(&u.TLS.CA)
 	}
 	if u.TLS.Certificate != nil {
-		cert, err := c.certificate(u.TLS.Certificate)
-		if err != nil {
-			return conf, key
+		cert, loaded := c.certificate(u.TLS.Certificate)
+		if !loaded {
+			return nil, "", false
 		}
 		conf.Certificates = []tls.Certificate{*cert}
-		key += fingerprint(slices.Concat(cert.Certificate...))
+		key += "/" + fingerprint(slices.Concat(cert.Certificate...))
 	}
-	return conf, key
+	return conf, key, ok
 }
