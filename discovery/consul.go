@@ -27,7 +27,7 @@ const (
 	consulMaxBackoff = 4 * time.Second
 )
 
-// ConsulConfig are the instances of a service in Consul's catalogue that pass
+// ConsulConfig takes the instances of a service in Consul's catalogue that pass
 // all their checks. Their tags and meta are labels for arms; meta `weight` (1 to
 // 100) and `zone` are understood. When all instances fail their checks the set
 // is empty at once. When Consul cannot be reached the last set stays in use for

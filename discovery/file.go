@@ -22,7 +22,7 @@ const (
 	filePoll   = 10 * time.Second
 )
 
-// FileConfig are endpoints in a file of their own, YAML or JSON, which is read
+// FileConfig takes the endpoints from a file of their own, YAML or JSON, which is read
 // again whenever it changes. It holds a list, or a mapping with the one key
 // `targets`; each target is `host:port` or a mapping, as for `static`. A file
 // that is missing, empty or wrong changes nothing: the last endpoints stay in use.

@@ -8,7 +8,7 @@ import (
 	"github.com/pithead/pithead/gateway/kind"
 )
 
-// StaticConfig are endpoints that stand in the configuration itself. They
+// StaticConfig takes the endpoints that stand in the configuration itself. They
 // change when it is reloaded.
 //
 //	static:

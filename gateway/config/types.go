@@ -122,7 +122,7 @@ type Admin struct {
 
 // AccessLog is one line for each request.
 type AccessLog struct {
-	// Output is `stdout`, `stderr`, `off` or a file's path. Default: stdout.
+	// Output is `stdout`, `stderr`, `off` or a file's path, relative to the configuration file. Default: stdout.
 	Output string `yaml:"output"`
 	// Format is `json`, or `text` for people. Default: json.
 	Format string `yaml:"format"`

@@ -54,9 +54,13 @@ func (s *Server) newGeneration(c *config.Config) (*generation, error) {
 		return nil, err
 	}
 	g := &generation{config: c, snap: snap, scope: s.pool.Scope()}
-	key := "access_log/" + c.AccessLog.Format + "/" + c.AccessLog.Output
+	output := c.AccessLog.Output
+	if output != "stdout" && output != "stderr" && output != "off" {
+		output = c.Path(&c.AccessLog.Output, output)
+	}
+	key := "access_log/" + c.AccessLog.Format + "/" + output
 	g.log, err = keep.Get(g.scope, key, func() (*obs.AccessLog, error) {
-		return obs.OpenAccessLog(c.AccessLog.Output, c.AccessLog.Format, s.metrics)
+		return obs.OpenAccessLog(output, c.AccessLog.Format, s.metrics)
 	})
 	if err != nil {
 		s.end(g)
