@@ -262,6 +262,9 @@ func TestCanaryResponseHeaderKeepsTheWriter(t *testing.T) {
 	step := middlewaretest.Build(t, env, "canary: {response_header: x-arm}")
 	w := &recorder{h: http.Header{}}
 	step.Wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if got := w.Header().Get("X-Arm"); got != "stable" {
+			t.Errorf("the head of an upgrade, which is written elsewhere, would have %q", got)
+		}
 		w.Header().Set("X-Arm", "hint")
 		w.WriteHeader(http.StatusEarlyHints)
 		w.WriteHeader(http.StatusOK)
@@ -272,6 +275,24 @@ func TestCanaryResponseHeaderKeepsTheWriter(t *testing.T) {
 	if diff := cmp.Diff([]string{"103 hint", "200 stable", "flush"}, w.saw); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+}
+
+// What steps further out have set stays.
+func TestCanaryAddsToTheAnswer(t *testing.T) {
+	env, _ := orders(t)
+	step := middlewaretest.Build(t, env, "canary: {split: {stable: 1, canary: 0}, cookie: arm}")
+	h := step.Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	f := func(request, name string) {
+		t.Helper()
+		w := &recorder{h: http.Header{name: {"from outside"}}}
+		h.ServeHTTP(w, gateway.WithExchange(middlewaretest.Request(t, request), &gateway.Exchange{}))
+		if got := w.h[name]; len(got) != 2 || got[0] != "from outside" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	f("GET /", "Set-Cookie")
+	f("GET /", "Cache-Control")
+	f("GET /\nX-Canary: always", "Vary")
 }
 
 // recorder is a writer that remembers what was done to it.
