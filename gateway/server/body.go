@@ -11,6 +11,11 @@ import (
 // and small bodies are not judged by their average.
 const rateGrace = 10 * time.Second
 
+// lingerFor is how long a client may go on sending the body of a request that
+// has been answered. net/http reads on, up to 256 KiB, so that clients find
+// their answer and connections can be used again, but it waits for ever.
+const lingerFor = 500 * time.Millisecond
+
 // body is the body of a request: it counts, and it cuts off a client that
 // pauses too long or sends too slowly. Only the time spent waiting for the
 // client counts, so an upstream that takes the body slowly does no harm.
@@ -20,27 +25,44 @@ type body struct {
 	idle   time.Duration
 	rate   int64 // bytes a second; 0 is any
 	timed  bool
+	length int64 // as announced; -1 for chunks
 	n      atomic.Int64
+	ended  atomic.Bool
 	waited time.Duration // in reads that are over
 	stall  stall
 }
 
 func (b *body) Read(p []byte) (int, error) {
 	if !b.timed {
-		n, err := b.ReadCloser.Read(p)
-		b.n.Add(int64(n))
-		return n, err
+		return b.read(p)
 	}
 	start := time.Now()
 	b.stall.begin(start)
-	n, err := b.ReadCloser.Read(p)
+	n, err := b.read(p)
 	b.stall.end()
 	b.waited += time.Since(start)
-	b.n.Add(int64(n))
 	if err != nil {
 		b.stall.finish()
 	}
 	return n, err
+}
+
+func (b *body) read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.n.Add(int64(n))
+	if err == io.EOF {
+		b.ended.Store(true)
+	}
+	return n, err
+}
+
+// whole says whether nothing of the body is left to read.
+func (b *body) whole() bool { return b.ended.Load() || b.n.Load() == b.length }
+
+// linger bounds what net/http reads of an HTTP/1 body after the handler. It sets
+// the deadline anew when it waits for the next request.
+func (b *body) linger(now time.Time) {
+	_ = http.NewResponseController(b.w).SetReadDeadline(now.Add(lingerFor)) // fails only on a closed connection
 }
 
 // patience is the longest pause, or the time until the average rate of the whole

@@ -47,7 +47,7 @@ func newEntry(f *front, c *conn, w http.ResponseWriter, r *http.Request) *entry 
 		ResponseWriter: w, x: &e.x, lame: &f.lame, http1: r.ProtoMajor == 1,
 		timed: timed && limits.WriteIdle > 0, idle: limits.WriteIdle, body: &e.body,
 	}
-	e.body.ReadCloser, e.body.w = r.Body, w
+	e.body.ReadCloser, e.body.w, e.body.length = r.Body, w, r.ContentLength
 	e.body.timed, e.body.idle, e.body.rate = timed && limits.BodyIdle > 0, limits.BodyIdle, int64(limits.BodyRate)
 	e.body.stall.of, e.w.stall.of = &e.body, &e.w
 	return e
@@ -71,6 +71,9 @@ func (s *Server) finish(g *generation, e *entry, r *http.Request) {
 	end := time.Now()
 	e.body.stall.finish()
 	e.w.last(end)
+	if e.w.http1 && e.w.tunnel == nil && !e.body.whole() {
+		e.body.linger(end)
+	}
 	e.x.BytesIn, e.x.BytesOut = e.body.n.Load(), e.w.bytes
 	if t := e.w.tunnel; t != nil {
 		e.x.BytesIn, e.x.BytesOut = e.x.BytesIn+t.in.Load(), e.x.BytesOut+t.out.Load()
