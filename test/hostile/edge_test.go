@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,6 +29,7 @@ type edge struct {
 	log      *logFile
 	addr     string
 	tls      *tls.Config // of clients; nil without TLS
+	process  processLog
 }
 
 // routes are what all tests use. Several have the same upstream, so that a
@@ -89,10 +90,9 @@ func newEdge(tb testing.TB, o options) *edge {
 
 func (e *edge) start(tb testing.TB, path string) {
 	tb.Helper()
-	var logs syncBuffer
 	serving := make(chan struct{})
 	e.server = server.New(server.Options{
-		Path: path, Metrics: e.metrics, Log: slog.New(slog.NewTextHandler(&logs, nil)),
+		Path: path, Metrics: e.metrics, Log: slog.New(slog.NewTextHandler(&e.process, nil)),
 		Serving: func(*server.Server) { close(serving) },
 	})
 	e.metrics.CollectUpstreams(e.upstreams)
@@ -103,7 +103,7 @@ func (e *edge) start(tb testing.TB, path string) {
 	case <-serving:
 	case err := <-ended:
 		stop()
-		tb.Fatalf("the gateway did not start: %v\n%s", err, logs.String())
+		tb.Fatalf("the gateway did not start: %v\n%s", err, e.process.String())
 	}
 	e.addr = e.server.Addrs()["web"].String()
 	tb.Cleanup(func() {
@@ -111,8 +111,8 @@ func (e *edge) start(tb testing.TB, path string) {
 		if err := <-ended; err != nil {
 			tb.Errorf("the gateway ended with %v", err)
 		}
-		if strings.Contains(logs.String(), "panic") {
-			tb.Errorf("the gateway panicked:\n%s", logs.String())
+		if e.process.panicked.Load() {
+			tb.Errorf("the gateway panicked:\n%s", e.process.String())
 		}
 		e.upstream.checkStrict(tb)
 	})
@@ -167,20 +167,28 @@ func (e *edge) dial(tb testing.TB) net.Conn {
 	return c
 }
 
-// syncBuffer is a log that several goroutines write.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+// processLog is what the gateway says about itself; of all that it keeps the
+// first pages.
+type processLog struct {
+	panicked atomic.Bool
+	mu       sync.Mutex
+	b        bytes.Buffer
 }
 
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
+func (l *processLog) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("panic")) {
+		l.panicked.Store(true)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.b.Len() < 64<<10 {
+		l.b.Write(p)
+	}
+	return len(p), nil
 }
 
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+func (l *processLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

@@ -25,13 +25,17 @@ func bodyIs(want string) func(*testing.T, *message) {
 // What announces the body is clear, or there is no request.
 func TestFraming(t *testing.T) {
 	e := newEdge(t, options{})
+	e.run(t, framingRows())
+}
+
+func framingRows() []row {
 	coding := func(name string, status int, lines ...string) row {
 		return row{name: name, in: post("/", "0\r\n\r\n", lines...), status: status}
 	}
 	length := func(name, value string) row {
 		return row{name: "F19 length " + name, in: post("/", "abc", "Content-Length:"+value), status: 400}
 	}
-	e.run(t, []row{
+	return []row{
 		coding("F05 unknown coding", 501, "Transfer-Encoding: xchunked"),
 		coding("F06 identity", 501, "Transfer-Encoding: identity", "Content-Length: 5"),
 		coding("F07 gzip and chunked", 501, "Transfer-Encoding: gzip, chunked"),
@@ -65,17 +69,27 @@ func TestFraming(t *testing.T) {
 		{name: "F43 ClientHello", in: "\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + strings.Repeat("\x00\x01", 80) + "\r\n\r\n", status: 400},
 		{name: "F43 binary garbage", in: "\x00\x01\x02\xff\xfe\r\n\r\n", status: 400},
 		{name: "F44 empty lines before", in: "\r\n\r\n" + get("/"), status: 400},
-	})
+	}
 }
 
 // N2: a body that the client has broken is the client's fault. The upstream
 // never sees a whole request, and nothing counts against it.
 func TestBrokenBodies(t *testing.T) {
 	e := newEdge(t, options{})
+	e.run(t, brokenRows())
+	if n := e.metric(t, `request_errors_total\{cause="client"[^}]*\}`); n < 20 {
+		t.Errorf("%v requests that clients have broken, want at least 20", n)
+	}
+	if n := e.metric(t, `request_errors_total\{cause="(upstream|network|gateway)"[^}]*\}`); n != 0 {
+		t.Errorf("%v requests that somebody else has broken", n)
+	}
+}
+
+func brokenRows() []row {
 	broken := func(name, body string) row {
 		return row{name: name, in: chunked("/", body), status: 400, reason: "bad_body", aborted: true}
 	}
-	e.run(t, []row{
+	return []row{
 		broken("F30 size 0x1", "0x1\r\na\r\n0\r\n\r\n"),
 		broken("F30 size -1", "-1\r\na\r\n0\r\n\r\n"),
 		broken("F30 size +1", "+1\r\na\r\n0\r\n\r\n"),
@@ -100,12 +114,6 @@ func TestBrokenBodies(t *testing.T) {
 		{name: "S06 length at the limit", in: post("/small", strings.Repeat("a", 16), "Content-Length: 16"), status: 200, open: true, to: "POST /small", route: "small"},
 		{name: "S07 chunks beyond the limit", in: chunked("/small", "10\r\n"+strings.Repeat("a", 16)+"\r\n1\r\nb\r\n0\r\n\r\n"), status: 413, reason: "body_too_large", aborted: true},
 		{name: "S07 chunks at the limit", in: chunked("/small", "10\r\n"+strings.Repeat("a", 16)+"\r\n0\r\n\r\n"), status: 200, open: true, to: "POST /small", check: bodyIs(strings.Repeat("a", 16))},
-	})
-	if n := e.metric(t, `request_errors_total\{cause="client"[^}]*\}`); n < 20 {
-		t.Errorf("%v requests that clients have broken, want at least 20", n)
-	}
-	if n := e.metric(t, `request_errors_total\{cause="(upstream|network|gateway)"[^}]*\}`); n != 0 {
-		t.Errorf("%v requests that somebody else has broken", n)
 	}
 }
 

@@ -31,6 +31,10 @@ func with(name, value string) func(*testing.T, *message) {
 // Header fields that are malformed, ambiguous, or that only the gateway may set.
 func TestHeaders(t *testing.T) {
 	e := newEdge(t, options{})
+	e.run(t, headerRows())
+}
+
+func headerRows() []row {
 	alias := func(name, line string) row {
 		return row{name: name, in: get("/", line), status: 400, reason: "header_alias"}
 	}
@@ -42,7 +46,7 @@ func TestHeaders(t *testing.T) {
 		return row{name: "H13 two lines of " + name, in: get("/", name+": a", strings.ToLower(name)+": b"), status: 400, reason: "duplicate_header"}
 	}
 	lines := func(n int) []string { return slices.Repeat([]string{"A: b"}, n) }
-	e.run(t, []row{
+	return []row{
 		{name: "H01 NUL", in: get("/", "A: b\x00c"), status: 400},
 		{name: "H01 0x01", in: get("/", "A: b\x01c"), status: 400},
 		{name: "H01 DEL", in: get("/", "A: b\x7fc"), status: 400},
@@ -91,13 +95,17 @@ func TestHeaders(t *testing.T) {
 		stripped("H12 other method overrides", "X-HTTP-Method: DELETE\r\nX-Method-Override: DELETE"),
 		twice("Authorization"), twice("Content-Type"), twice("Origin"), twice("Range"), twice("User-Agent"), twice("Referer"),
 		{name: "H13 expectation", in: get("/", "Expect: 100-continue", "Expect: 100-continue"), status: 400, reason: "duplicate_header"},
-	})
+	}
 }
 
 // Who asks is for the gateway to say, whatever the client names in Connection
 // and whatever it claims.
 func TestIdentity(t *testing.T) {
 	e := newEdge(t, options{})
+	e.run(t, identityRows())
+}
+
+func identityRows() []row {
 	refused := func(name, tokens string) row {
 		return row{name: name, in: get("/", "Connection: "+tokens, "Authorization: Bearer a"), status: 400, reason: "bad_connection"}
 	}
@@ -125,7 +133,7 @@ func TestIdentity(t *testing.T) {
 		}
 	}
 	hopByHop := without("Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Te", "Upgrade", "Connection")
-	e.run(t, []row{
+	return []row{
 		refused("I01 header of the gateway", "X-Forwarded-For"),
 		refused("I01 another one", "close, X-Request-Id"),
 		refused("I03 lower case", "x-real-ip"),
@@ -176,7 +184,7 @@ func TestIdentity(t *testing.T) {
 		{name: "I20 two", in: get("/", "X-Request-Id: a", "X-Request-Id: b"), status: 200, open: true, to: "GET /", logged: id(false, "a")},
 		{name: "I20 1 MiB", in: get("/", "X-Request-Id: "+strings.Repeat("a", 1<<20)), status: 431},
 		{name: "I20 second line smuggled", in: get("/", "X-Request-Id: a\rX-Evil: b"), status: 400},
-	})
+	}
 }
 
 // Behind proxies that are trusted, the client is the right-most hop that is not.

@@ -17,11 +17,15 @@ import (
 // anew. The danger is a reader in front of the gateway that saw another request.
 func TestHidden(t *testing.T) {
 	e := newEdge(t, options{})
+	e.run(t, hiddenRows())
+}
+
+func hiddenRows() []row {
 	passes := func(name, in, to, body string) row {
 		return row{name: name, in: in, status: 200, open: true, to: to, check: bodyIs(body)}
 	}
 	const smuggled = "0\r\n\r\n"
-	e.run(t, []row{
+	return []row{
 		passes("F01 length and coding", post("/", smuggled, "Content-Length: 5", "Transfer-Encoding: chunked"), "POST /", ""),
 		passes("F02 coding and length", post("/", smuggled, "Transfer-Encoding: chunked", "Content-Length: 5"), "POST /", ""),
 		{name: "F03 coding on HTTP/1.0", in: "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + smuggled, status: 200, to: "POST /", check: bodyIs("")},
@@ -38,7 +42,7 @@ func TestHidden(t *testing.T) {
 			name: "T12 two hosts", in: "GET http://b.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n", status: 200, open: true,
 			to: "GET /", check: with("Host", "b.example"),
 		},
-	})
+	}
 }
 
 // TestHiddenHalfClose is fault 46: a client that sends its request and closes

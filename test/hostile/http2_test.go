@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
 	"runtime"
@@ -106,7 +105,7 @@ func (f *frames) wait(tb testing.TB, stream uint32) outcome {
 	for {
 		frame, err := f.ReadFrame()
 		if err != nil {
-			if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+			if isTimeout(err) {
 				tb.Fatal("no answer on the stream")
 			}
 			return outcome{closed: true}

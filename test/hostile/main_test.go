@@ -1,14 +1,13 @@
 package hostile_test
 
 import (
-	"io"
-	"log"
+	"log/slog"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
-	log.SetOutput(io.Discard) // net/http tells of bytes that nobody asked for
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // net/http tells of bytes that nobody asked for
 	goleak.VerifyTestMain(m)
 }

@@ -153,7 +153,7 @@ func (e *edge) probe(t *testing.T, c net.Conn, br *bufio.Reader) {
 // readEnd reads up to the end of a connection that has nothing more to say.
 func readEnd(br *bufio.Reader) error {
 	rest, err := io.ReadAll(br)
-	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+	if isTimeout(err) {
 		return err
 	}
 	if len(rest) > 0 { // a reset is as good an end as any
@@ -231,6 +231,11 @@ func readAnswer(r *bufio.Reader, method string) (*answerMsg, error) {
 	err := m.readBody(r)
 	a.body, a.trailers = m.body, m.trailers
 	return a, err
+}
+
+func isTimeout(err error) bool {
+	e, ok := errors.AsType[net.Error](err)
+	return ok && e.Timeout()
 }
 
 func isReset(err error) bool {

@@ -20,6 +20,11 @@ func TestSlow(t *testing.T) {
 		{name: "S02 chunk", in: chunked("/", "a\r\nabc"), status: 408, reason: "body_timeout", aborted: true},
 		{name: "S02 before the chunk", in: chunked("/", ""), status: 408, reason: "body_timeout", aborted: true},
 	})
+	e.run(t, []row{
+		{name: "S09 refused before the length", in: post("/pub/../x", "abc", "Content-Length: 100"), status: 400, reason: "path_dots"},
+		{name: "S09 refused before the chunk", in: chunked("/pub/../x", "10000000\r\nabc"), status: 400, reason: "path_dots"},
+		{name: "S09 too large", in: post("/small", "abc", "Content-Length: 17"), status: 413, reason: "body_too_large"},
+	})
 	t.Run("S01 dripping", func(t *testing.T) {
 		c := e.dial(t)
 		defer func() { _ = c.Close() }()
@@ -97,7 +102,7 @@ func TestSlowHandshake(t *testing.T) {
 			defer func() { _ = c.Close() }()
 			send(t, c, in)
 			rest, err := io.ReadAll(c)
-			if e, ok := err.(net.Error); ok && e.Timeout() {
+			if isTimeout(err) {
 				t.Error("the connection is not closed")
 			}
 			if strings.HasPrefix(string(rest), "HTTP/1.1 2") {

@@ -57,7 +57,7 @@ func readHead(r *bufio.Reader) (*message, error) {
 		return nil, fmt.Errorf("request line %q", line)
 	}
 	m := &message{method: parts[0], target: parts[1]}
-	if !isName(m.method, "-") {
+	if !isName(m.method, "!#$%&'*+-.^_`|~") || m.method != strings.ToUpper(m.method) {
 		return nil, fmt.Errorf("method %q", m.method)
 	}
 	if err := strictTarget(m.target); err != nil {
@@ -180,7 +180,7 @@ func (m *message) strictFraming() error {
 	}
 	connection := strings.ToLower(strings.Join(m.values("Connection"), ","))
 	if m.upgrade() {
-		if connection != "upgrade" || m.values("Upgrade")[0] != "websocket" || len(length)+len(coding) > 0 {
+		if connection != "upgrade" || !strings.EqualFold(m.values("Upgrade")[0], "websocket") || len(length)+len(coding) > 0 {
 			return errors.New("an upgrade that is no WebSocket handshake")
 		}
 	} else if connection != "" && connection != "close" {

@@ -11,6 +11,10 @@ func rawHost(host string) string { return "GET / HTTP/1.1\r\nHost: " + host + "\
 // anything else looks at it.
 func TestTargets(t *testing.T) {
 	e := newEdge(t, options{})
+	e.run(t, targetRows())
+}
+
+func targetRows() []row {
 	hostIs := func(want string) func(*testing.T, *message) {
 		return func(t *testing.T, m *message) {
 			t.Helper()
@@ -22,7 +26,7 @@ func TestTargets(t *testing.T) {
 	badHost := func(name, host string) row {
 		return row{name: name, in: rawHost(host), status: 400, reason: "bad_host"}
 	}
-	e.run(t, []row{
+	return []row{
 		{name: "T01 HTTP/0.9", in: "GET /\r\n\r\n", status: 400},
 		{name: "T02 HTTP/1.2", in: "GET / HTTP/1.2\r\nHost: a\r\n\r\n", status: 200, open: true, to: "GET /"},
 		{name: "T03 HTTP/1.10", in: "GET / HTTP/1.10\r\nHost: a\r\n\r\n", status: 400},
@@ -92,5 +96,5 @@ func TestTargets(t *testing.T) {
 		{name: "T25 8 KiB of query", in: get("/?" + strings.Repeat("a", 8<<10)), status: 414, reason: "target_too_long"},
 		{name: "T25 2 MiB", in: get("/" + strings.Repeat("a", 2<<20)), status: 431},
 		{name: "P20 64 KiB of dots", in: get("/" + strings.Repeat("../", 64<<10/3)), status: 431},
-	})
+	}
 }

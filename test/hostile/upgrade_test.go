@@ -20,6 +20,10 @@ func handshake(lines ...string) string {
 // Upgrades: only WebSocket passes, and only whole.
 func TestUpgrades(t *testing.T) {
 	e := newEdge(t, options{})
+	e.run(t, upgradeRows())
+}
+
+func upgradeRows() []row {
 	ignored := func(name string, lines ...string) row {
 		return row{
 			name: name, in: get("/", lines...), status: 200, open: true, to: "GET /",
@@ -27,7 +31,7 @@ func TestUpgrades(t *testing.T) {
 		}
 	}
 	refused := func(name, reason, in string) row { return row{name: name, in: in, status: 400, reason: reason} }
-	e.run(t, []row{
+	return []row{
 		ignored("U01 h2c", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"),
 		ignored("U01 only Upgrade", "Connection: Upgrade", "Upgrade: h2c"),
 		ignored("U01 capitals", "Connection: upgrade", "Upgrade: H2C"),
@@ -47,7 +51,7 @@ func TestUpgrades(t *testing.T) {
 		refused("U06 short key", "bad_upgrade", handshake("Sec-WebSocket-Key: YWJj")),
 		refused("U06 no base64", "bad_upgrade", handshake("Sec-WebSocket-Key: !!!!!!!!!!!!!!!!!!!!!!==")),
 		refused("U06 two keys", "duplicate_header", handshake(keyLine, keyLine)),
-	})
+	}
 }
 
 // U03: there is no tunnel before the upstream has switched protocols. What an
@@ -117,13 +121,17 @@ func TestTunnel(t *testing.T) {
 // were not announced.
 func TestTrailers(t *testing.T) {
 	e := newEdge(t, options{})
+	e.run(t, trailerRows())
+}
+
+func trailerRows() []row {
 	trailer := func(announced, sent string) string {
 		return post("/", "1\r\na\r\n0\r\n"+sent+"\r\n\r\n", "Transfer-Encoding: chunked", "Trailer: "+announced)
 	}
 	refused := func(name, announced string) row {
 		return row{name: "U11 " + name, in: trailer(announced, announced+": x"), status: 400, reason: "bad_trailer"}
 	}
-	e.run(t, []row{
+	return []row{
 		{name: "U10 not announced", in: chunked("/", "1\r\na\r\n0\r\nX-Gw-User: root\r\n\r\n"), status: 200, open: true, to: "POST /", check: bodyIs("a")},
 		{name: "U10 other than announced", in: trailer("X-Sum", "X-Gw-User: root"), status: 200, open: true, to: "POST /", check: func(t *testing.T, m *message) {
 			for _, f := range m.trailers {
@@ -141,12 +149,16 @@ func TestTrailers(t *testing.T) {
 		refused("cookie", "Cookie"), refused("alias", "X_Forwarded_For"), refused("content type", "Content-Type"),
 		{name: "U11 length", in: trailer("Content-Length", "Content-Length: 9"), status: 400},
 		{name: "U11 coding", in: trailer("Transfer-Encoding", "Transfer-Encoding: chunked"), status: 400},
-	})
+	}
 }
 
 // Expect has one meaning, and 100 Continue is said once.
 func TestExpectations(t *testing.T) {
 	e := newEdge(t, options{})
+	e.run(t, expectationRows())
+}
+
+func expectationRows() []row {
 	expect := func(name, value string) row {
 		return row{name: name, in: post("/", "abc", "Content-Length: 3", "Expect: "+value), status: 417, reason: "expectation"}
 	}
@@ -155,14 +167,14 @@ func TestExpectations(t *testing.T) {
 			t.Errorf("interim answers %v, want one 100", got.interim)
 		}
 	}
-	e.run(t, []row{
+	return []row{
 		expect("U12 obfuscated", "y 100-continue"),
 		expect("U12 list", "100-continue, 100-continue"),
 		{name: "U12 other", in: post("/", "abc", "Content-Length: 3", "Expect: 200-ok"), status: 417},
 		{name: "U14 length", in: post("/", "abc", "Content-Length: 3", "Expect: 100-continue"), status: 200, open: true, to: "POST /", check: bodyIs("abc"), answer: once},
 		{name: "U14 chunks", in: post("/", "3\r\nabc\r\n0\r\n\r\n", "Transfer-Encoding: chunked", "Expect: 100-Continue"), status: 200, open: true, to: "POST /", check: bodyIs("abc"), answer: once},
 		{name: "U14 HTTP/1.0", in: "POST / HTTP/1.0\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc", status: 200, to: "POST /", check: bodyIs("abc")},
-	})
+	}
 }
 
 // U13: an upstream that refuses before it has the body poisons nothing
