@@ -170,18 +170,17 @@ type consulWatch struct {
 	*consulSource
 	publish func([]gateway.Target)
 	log     *slog.Logger
-	index   uint64    // of the last answer; 0 asks for one at once
-	pace    pace      // of queries, and so of publishing too
-	size    int       // of the set in use
-	until   time.Time // when the vanished set in use ends; zero if it is not vanished
-	skipped skips     // in the last answer
+	index   uint64 // of the last answer; 0 asks for one at once
+	pace    pace   // of queries, and so of publishing too
+	last    grace
+	skipped skips // in the last answer
 }
 
 // Watch implements gateway.Source.
 func (s *consulSource) Watch(ctx context.Context, publish func([]gateway.Target)) error {
 	defer s.transport.CloseIdleConnections()
 	out := newOutage(s.env, "service", s.Service)
-	w := &consulWatch{consulSource: s, publish: publish, log: out.log}
+	w := &consulWatch{consulSource: s, publish: publish, log: out.log, last: grace{length: s.Grace, log: out.log}}
 	backoff := consulMinBackoff
 	for {
 		pause(ctx, w.pace.reserve(time.Now()))
@@ -209,10 +208,7 @@ func (s *consulSource) Watch(ctx context.Context, publish func([]gateway.Target)
 func (w *consulWatch) ask(ctx context.Context) (consulSet, error) {
 	limit, opts := consulFirstLimit, &api.QueryOptions{Datacenter: w.Datacenter, AllowStale: w.Stale}
 	if w.index > 0 {
-		wait := w.Wait
-		if !w.until.IsZero() {
-			wait = min(max(time.Until(w.until), time.Second), wait)
-		}
+		wait := w.last.shorten(w.Wait)
 		opts.WaitIndex, opts.WaitTime = w.index, wait
 		limit = wait + wait/16 + consulMargin // Consul adds up to a sixteenth, so that not all return at once
 	}
@@ -247,24 +243,13 @@ func (w *consulWatch) cleanError(err error) error {
 	return fmt.Errorf("ask consul: %.400s", strings.ToValidUTF8(text, "?"))
 }
 
-// accept publishes the set, unless all instances have vanished without having
-// been seen to fail: then the registry is likelier to be wrong than the service
-// to be gone, and the last set gets its grace.
+// accept publishes the set, unless all instances have vanished.
 func (w *consulWatch) accept(set consulSet) {
 	set.skipped.log(w.log, w.skipped)
 	w.skipped = set.skipped
-	if len(set.targets) == 0 && set.unhealthy == 0 && w.size > 0 {
-		now := time.Now()
-		if w.until.IsZero() {
-			w.until = now.Add(w.Grace)
-			w.log.Warn("no instance is left, the last ones stay in use for a while", "grace", w.Grace)
-		}
-		if now.Before(w.until) {
-			return
-		}
+	if !w.last.holds(len(set.targets), len(set.targets) == 0 && set.unhealthy == 0) {
+		w.publish(set.targets)
 	}
-	w.until, w.size = time.Time{}, len(set.targets)
-	w.publish(set.targets)
 }
 
 func consulInstances(entries []*api.ServiceEntry) []consulInstance {

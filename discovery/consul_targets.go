@@ -2,8 +2,6 @@ package discovery
 
 import (
 	"cmp"
-	"fmt"
-	"log/slog"
 	"maps"
 	"math"
 	"slices"
@@ -41,35 +39,6 @@ type consulSet struct {
 	skipped   skips
 }
 
-// skips are instances that cannot be used, or labels or instances left out. They
-// are compared between answers, so that each state is logged once.
-type skips struct {
-	count   int
-	id, why string // of the first one
-	cut     int    // instances beyond maxTargets
-}
-
-func (s *skips) add(id, why string) {
-	if s.count == 0 {
-		s.id, s.why = id, why
-	}
-	s.count++
-}
-
-// log writes one line if there is something else to say than last time.
-func (s skips) log(log *slog.Logger, before skips) {
-	if s == before {
-		return
-	}
-	if s.count > 0 {
-		log.Warn("instances skipped, their addresses cannot be used",
-			"count", s.count, "first", fmt.Sprintf("%.128s", s.id), "reason", s.why)
-	}
-	if s.cut > 0 {
-		log.Warn("too many instances, some are left out", "limit", maxTargets, "left_out", s.cut)
-	}
-}
-
 // readInstances makes a set of targets. One bad instance never spoils the others.
 func readInstances(instances []consulInstance, allowLoopback bool) consulSet {
 	var set consulSet
@@ -96,7 +65,8 @@ func readInstances(instances []consulInstance, allowLoopback bool) consulSet {
 	slices.SortStableFunc(set.targets, func(a, b gateway.Target) int { return strings.Compare(a.Addr, b.Addr) })
 	set.targets = slices.CompactFunc(set.targets, func(a, b gateway.Target) bool { return a.Addr == b.Addr })
 	if n := len(set.targets); n > maxTargets {
-		set.targets, set.skipped.cut = set.targets[:maxTargets:maxTargets], n-maxTargets
+		set.targets = set.targets[:maxTargets:maxTargets]
+		set.skipped.cut, set.skipped.limit = n-maxTargets, maxTargets
 	}
 	return set
 }
