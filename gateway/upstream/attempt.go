@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +17,11 @@ import (
 // retryAfter is what a client is told when no endpoint is well: about as long
 // as health checks need to notice a recovery.
 const retryAfter = 5 * time.Second
+
+// maxFailovers bounds the further endpoints that a request is offered to after
+// one that cannot be reached. Nothing has been sent by then, so that is safe for
+// every method, and no load on anybody.
+const maxFailovers = 2
 
 // attempt is one request on its way to one endpoint, until the last byte of the
 // answer. It holds by value what the attempt needs, to be one allocation.
@@ -33,8 +40,9 @@ type attempt struct {
 	tunnel io.ReadWriteCloser // the connection after an upgrade, which no context ends
 }
 
-// RoundTrip sends the request to an endpoint of the exchange's subset. Errors
-// are a *gateway.Error, those of reading the answer's body too.
+// RoundTrip sends the request to an endpoint of the exchange's subset, and to
+// another one if that cannot be reached. Errors are a *gateway.Error, those of
+// reading the answer's body too.
 func (c *Cluster) RoundTrip(req *http.Request) (*http.Response, error) {
 	x := gateway.ExchangeOf(req)
 	ep, err := c.Pick(x)
@@ -46,17 +54,44 @@ func (c *Cluster) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
+	var passed [maxFailovers]*gateway.Endpoint
+	for n := 0; ; n++ {
+		resp, unsent, err := c.try(x, ep, req)
+		if err == nil || !unsent || n == maxFailovers {
+			return resp, settle(req, unsent, err)
+		}
+		passed[n] = ep
+		if ep = c.another(x, passed[:n+1]); ep == nil {
+			return nil, settle(req, unsent, err)
+		}
+	}
+}
+
+// try makes one attempt. unsent says that it failed before there was a
+// connection: nothing of the request has left, and its body is as it was.
+func (c *Cluster) try(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Request) (resp *http.Response, unsent bool, _ error) {
 	a, out := c.begin(x, ep, req)
 	resp, err := c.transport.RoundTrip(out)
+	_, unsent = errors.AsType[*dialError](err)
+	unsent = unsent && !a.send.begun.Load()
+	a.send.release(unsent)
 	if err == nil {
 		if err = a.take(req, resp); err == nil {
-			return resp, nil
+			return resp, false, nil
 		}
 		_ = resp.Body.Close() // nobody is to read it
 	}
 	e := a.blame(err, phaseHead)
 	a.end(e)
-	return nil, e
+	return nil, unsent && e.Cause == gateway.CauseNetwork, e
+}
+
+// settle closes the body that the last attempt has left open for another one.
+func settle(req *http.Request, unsent bool, err error) error {
+	if unsent {
+		closeBody(req)
+	}
+	return err
 }
 
 func closeBody(req *http.Request) {
@@ -81,6 +116,28 @@ func (c *Cluster) Pick(x *gateway.Exchange) (*gateway.Endpoint, error) {
 		Status: http.StatusServiceUnavailable, Reason: "no_healthy_endpoint", Msg: "no endpoint of this service is available",
 		Cause: gateway.CauseGateway, RetryAfter: retryAfter,
 	}
+}
+
+// another chooses an endpoint beside those that were passed over; nil when there
+// is none. The policy has the first word.
+func (c *Cluster) another(x *gateway.Exchange, passed []*gateway.Endpoint) *gateway.Endpoint {
+	g, _ := c.set.Load().group(x.Subset)
+	for range len(passed) + 1 {
+		if ep := g.picker.Pick(x); ep != nil && !contains(passed, ep) {
+			return ep
+		}
+	}
+	for i, from := 0, rand.IntN(len(g.healthy)+1); i < len(g.healthy); i++ {
+		if ep := g.healthy[(from+i)%len(g.healthy)]; !contains(passed, ep) {
+			return ep
+		}
+	}
+	return nil
+}
+
+// contains compares addresses: a change of the set may have made new endpoints.
+func contains(passed []*gateway.Endpoint, ep *gateway.Endpoint) bool {
+	return slices.ContainsFunc(passed, func(p *gateway.Endpoint) bool { return p.Addr == ep.Addr })
 }
 
 // begin books the attempt and makes the request that goes out: a copy, since a

@@ -9,15 +9,20 @@ import (
 )
 
 // requestBody tells the watchdog whose turn it is, and remembers whether the
-// client failed to deliver.
+// client failed to deliver. A transport closes the body of a request that it
+// could not send; until release, an unread body survives that for another attempt.
 type requestBody struct {
 	a      *attempt
-	inner  io.ReadCloser
-	closed atomic.Bool
+	inner  io.ReadCloser // nil when there is no body
+	begun  atomic.Bool   // something has been read
+	closed atomic.Bool   // by the transport
+	free   atomic.Bool   // released
+	shut   atomic.Bool   // inner is closed
 	failed atomic.Bool
 }
 
 func (b *requestBody) Read(p []byte) (int, error) {
+	b.begun.Store(true)
 	b.a.watch.clientAsked()
 	n, err := b.inner.Read(p)
 	if b.a.ctx.Err() == nil { // otherwise whose turn it was when the attempt ended must stay known
@@ -32,6 +37,25 @@ func (b *requestBody) Read(p []byte) (int, error) {
 
 func (b *requestBody) Close() error {
 	b.closed.Store(true)
+	if b.begun.Load() || b.free.Load() {
+		return b.close()
+	}
+	return nil
+}
+
+// release says that the transport is done with the request. Unless the body is
+// to be kept for another attempt, it is closed if the transport has closed it.
+func (b *requestBody) release(keep bool) {
+	b.free.Store(true)
+	if !keep && b.inner != nil && b.closed.Load() {
+		_ = b.close() // it is the client's; the server notices what is wrong with it
+	}
+}
+
+func (b *requestBody) close() error {
+	if b.shut.Swap(true) {
+		return nil
+	}
 	return b.inner.Close()
 }
 

@@ -98,7 +98,7 @@ type member struct {
 // group is a subset, ready to pick from.
 type group struct {
 	picker  gateway.Picker
-	healthy int
+	healthy []*gateway.Endpoint
 }
 
 // New makes a cluster without any side effect; Start starts it.
@@ -189,7 +189,7 @@ func (c *Cluster) HasSubset(name string) bool {
 // Healthy implements gateway.Cluster.
 func (c *Cluster) Healthy(subset string) int {
 	g, _ := c.set.Load().group(subset)
-	return g.healthy
+	return len(g.healthy)
 }
 
 // Endpoints is the state of all endpoints, sorted by address.
@@ -282,7 +282,7 @@ func (c *Cluster) rebuild() {
 			healthy = append(healthy, ep)
 		}
 	}
-	s.all = group{c.opts.Policy(healthy), len(healthy)}
+	s.all = group{c.opts.Policy(healthy), healthy}
 	for name, sel := range c.opts.Subsets {
 		var chosen []*gateway.Endpoint
 		for _, ep := range healthy {
@@ -290,7 +290,7 @@ func (c *Cluster) rebuild() {
 				chosen = append(chosen, ep)
 			}
 		}
-		s.subsets[name] = group{c.opts.Policy(chosen), len(chosen)}
+		s.subsets[name] = group{c.opts.Policy(chosen), chosen}
 	}
 	c.set.Store(s)
 }
