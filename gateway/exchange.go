@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -50,8 +51,9 @@ type Exchange struct {
 	BytesOut int64  // body bytes written to the client
 	Err      *Error // why the exchange failed and who caused it; nil when nothing did
 
-	upstreamSet  http.Header
 	upstreamDrop []string
+	upstreamSet  http.Header
+	upstreamAdd  http.Header
 	onStream     func()
 	clientErr    atomic.Pointer[error]
 }
@@ -90,24 +92,41 @@ func ExchangeOf(r *http.Request) *Exchange {
 // instead of whatever the client sent under that name. It is applied after
 // hop-by-hop removal, so a client cannot delete it by naming it in Connection
 // (CVE-2024-45410). Middlewares never set trusted headers on the inbound request.
+//
+// Of several changes to one name, the later ones build on the earlier ones.
 func (x *Exchange) SetUpstreamHeader(name, value string) {
 	if x.upstreamSet == nil {
 		x.upstreamSet = make(http.Header)
 	}
 	x.upstreamSet.Set(name, value)
+	x.upstreamAdd.Del(name)
+}
+
+// AddUpstreamHeader is SetUpstreamHeader beside what goes upstream under that
+// name already, the client's own values among it.
+func (x *Exchange) AddUpstreamHeader(name, value string) {
+	if x.upstreamAdd == nil {
+		x.upstreamAdd = make(http.Header)
+	}
+	x.upstreamAdd.Add(name, value)
 }
 
 // DropUpstreamHeader keeps name out of the request that goes upstream.
 func (x *Exchange) DropUpstreamHeader(name string) {
 	x.upstreamDrop = append(x.upstreamDrop, http.CanonicalHeaderKey(name))
+	x.upstreamSet.Del(name)
+	x.upstreamAdd.Del(name)
 }
 
-// ApplyUpstreamHeaders carries out the drops, then the sets, on h.
+// ApplyUpstreamHeaders carries out the drops, then the sets, then the adds, on h.
 func (x *Exchange) ApplyUpstreamHeaders(h http.Header) {
 	for _, name := range x.upstreamDrop {
 		delete(h, name)
 	}
 	maps.Copy(h, x.upstreamSet)
+	for name, values := range x.upstreamAdd {
+		h[name] = slices.Concat(h[name], values) // a copy: h may share its lists
+	}
 }
 
 // ClientFailed records that reading from or writing to the client failed.

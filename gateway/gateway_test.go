@@ -105,12 +105,40 @@ func TestExchange(t *testing.T) {
 	if !errors.Is(x.ClientError(), first) {
 		t.Errorf("client error %v", x.ClientError())
 	}
-	x.DropUpstreamHeader("x-canary")
-	x.SetUpstreamHeader("x-user", "alice")
-	h := http.Header{"X-Canary": {"always"}, "X-User": {"mallory"}, "Accept": {"*/*"}}
-	if x.ApplyUpstreamHeaders(h); fmt.Sprint(h) != "map[Accept:[*/*] X-User:[alice]]" {
-		t.Errorf("headers %v", h)
+}
+
+// Changes of the headers that go upstream are those of a chain that runs from
+// top to bottom.
+func TestUpstreamHeaders(t *testing.T) {
+	drop := func(x *Exchange) { x.DropUpstreamHeader("x-a") }
+	set := func(value string) func(*Exchange) { return func(x *Exchange) { x.SetUpstreamHeader("x-a", value) } }
+	add := func(value string) func(*Exchange) { return func(x *Exchange) { x.AddUpstreamHeader("x-a", value) } }
+	f := func(want string, changes ...func(*Exchange)) {
+		t.Helper()
+		x := &Exchange{}
+		for _, change := range changes {
+			change(x)
+		}
+		sent := append(make([]string, 0, 8), "client") // room that somebody else may share
+		h := http.Header{"X-A": sent, "Accept": {"*/*"}}
+		if x.ApplyUpstreamHeaders(h); fmt.Sprint(h["X-A"]) != want || fmt.Sprint(h["Accept"]) != "[*/*]" {
+			t.Errorf("headers %v, want %s", h, want)
+		}
+		if sent[:2][1] != "" {
+			t.Error("the list that was there is written to")
+		}
 	}
+	f("[client]")
+	f("[]", drop)
+	f("[a]", set("a"))
+	f("[client a b]", add("a"), add("b"))
+	f("[a]", drop, set("a"))
+	f("[a]", drop, add("a"))
+	f("[a b]", set("a"), add("b"))
+	f("[b]", set("a"), set("b"))
+	f("[b]", add("a"), set("b"))
+	f("[]", set("a"), add("b"), drop)
+	f("[c]", set("a"), add("b"), drop, add("c"))
 }
 
 func TestSecretIsNeverShown(t *testing.T) {
