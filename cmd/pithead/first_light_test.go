@@ -31,7 +31,8 @@ func TestFirstLight(t *testing.T) {
 	f.until(fmt.Sprintf("%d requests sent", requests), func() bool { return load.sent.Load() >= requests })
 	answers := load.finish()
 	look()
-	t.Logf("%d requests, %.0f/s, %d on %d connections failed with the crash", len(answers), load.rate(), f.failures, load.dials.Load())
+	t.Logf("%d requests, %.0f/s on %d connections; %d attempts failed with the crash, %d requests",
+		len(answers), load.rate(), load.dials.Load(), f.failures, countFailed(answers))
 
 	m := f.settled()
 	t.Run("metrics", func(t *testing.T) { f.wantMetrics(t, m, answers, int(load.dials.Load())) })
@@ -39,6 +40,15 @@ func TestFirstLight(t *testing.T) {
 	t.Run("endpoints", func(t *testing.T) { f.wantEndpoints(t, m) })
 	t.Run("end", f.end)
 	t.Run("nothing lost", func(t *testing.T) { f.wantExplained(t, m, answers) })
+}
+
+func countFailed(answers []answer) (n int) {
+	for _, a := range answers {
+		if a.status != http.StatusOK {
+			n++
+		}
+	}
+	return n
 }
 
 // firstLight is the state of TestFirstLight.
@@ -143,9 +153,9 @@ func (f *firstLight) replaceInstance() {
 	f.until("stable-3 used", func() bool { return f.uses("stable-3") })
 }
 
-// crashInstance kills one that Consul takes to be well. The gateway's own checks
-// notice, and until then requests to it fail: there is nothing yet that would
-// try another one.
+// crashInstance kills one that Consul takes to be well. What is under way there
+// is lost; the gateway's own checks notice, and until then requests that cannot
+// be sent there go to another instance.
 func (f *firstLight) crashInstance() {
 	f.crashed = f.instances["stable-2"]
 	f.underWay = f.crashed.crash()
@@ -220,9 +230,6 @@ func (f *firstLight) wantMetrics(t *testing.T, m metrics, answers []answer, dial
 	}
 	m.want(t, "requests_total", "", len(answers))
 	m.want(t, "request_errors_total", "", failed)
-	if failed != f.failures {
-		t.Errorf("%d requests failed, but %d attempts at the crashed instance", failed, f.failures)
-	}
 	for _, histogram := range []string{"request", "gateway", "upstream"} {
 		m.want(t, histogram+"_duration_seconds_count", "", len(answers))
 	}
