@@ -246,11 +246,7 @@ func (p *process) start(text string) *Snapshot {
 	p.t.Helper()
 	snap := p.compile(text)
 	snap.Start()
-	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
-	defer cancel()
-	if missing := snap.Wait(ctx); missing != nil {
-		p.t.Fatalf("no endpoints for %v", missing)
-	}
+	p.waitFilled(snap)
 	return snap
 }
 
@@ -295,4 +291,39 @@ func metricsText(t *testing.T, m *obs.Metrics) string {
 		t.Fatalf("status %d", w.Code)
 	}
 	return w.Body.String()
+}
+
+// silence makes the source stop telling anything new.
+func (m *memory) silence() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.silent = true
+}
+
+// request is one as a client of the process would send it.
+func request(t *testing.T, method, target string) *http.Request {
+	t.Helper()
+	return httptest.NewRequestWithContext(t.Context(), method, target, nil)
+}
+
+func (p *process) waitFilled(snap *Snapshot) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	defer cancel()
+	if missing := snap.Wait(ctx); missing != nil {
+		p.t.Fatalf("no endpoints for %v", missing)
+	}
+}
+
+// eventually waits until a condition holds that nothing tells of.
+func (p *process) eventually(what string, holds func() bool) {
+	p.t.Helper()
+	late := time.After(patience)
+	for !holds() {
+		select {
+		case <-late:
+			p.t.Fatalf("%s did not come", what)
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
