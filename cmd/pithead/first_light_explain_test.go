@@ -9,7 +9,7 @@ import (
 // request. The one excuse for a failure is the crash. m is from before the end.
 func (f *firstLight) wantExplained(t *testing.T, m metrics, answers []answer) {
 	lines := f.accessLog()
-	received, blamed := 0, 0 // attempts that the crashed instance is to blame for
+	received, blamed := 0, 0          // attempts that the crashed instance is to blame for
 	if len(lines) != len(answers)+1 { // and the one of the end
 		t.Errorf("%d requests were answered, %d are in the access log", len(answers)+1, len(lines))
 	}
