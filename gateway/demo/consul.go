@@ -108,17 +108,17 @@ func (c *Consul) call(ctx context.Context, method, path string, body any) (strin
 	return string(text), err
 }
 
-// Stop ends the agent.
+// Stop ends the agent, if it has not ended by itself.
 func (c *Consul) Stop() error {
-	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
+	err := c.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-c.ended:
 		return nil
 	case <-time.After(5 * time.Second):
-		return c.cmd.Process.Kill()
 	}
+	err = errors.Join(err, errors.New("consul does not end, it is killed"), c.cmd.Process.Kill())
+	<-c.ended
+	return err
 }
 
 // freePorts finds ports that nobody listens on.

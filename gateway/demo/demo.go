@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -24,7 +25,7 @@ type Service struct {
 // Env is the name of the variable that tells the demo configuration where the
 // service is.
 func (s *Service) Env() string {
-	return map[string]string{"stable-1": "DEMO_STABLE_1", "stable-2": "DEMO_STABLE_2", "canary-1": "DEMO_CANARY_1"}[s.Name]
+	return "DEMO_" + strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_"))
 }
 
 // Start starts two stable instances and one canary. It stops those already
