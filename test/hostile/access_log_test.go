@@ -11,6 +11,7 @@ import (
 // A16 and A17: whatever a client writes into what is logged, a request is one
 // line, the line is one JSON object with the usual keys, and it holds no secret.
 func TestAccessLog(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	const secret = "s3cr3t-value"
 	forged := `{"level":"info","user":"admin"}`

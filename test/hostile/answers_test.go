@@ -23,6 +23,7 @@ type answerRow struct {
 // Answers that are broken or hostile never reach a client as if they were good,
 // and they count against the endpoint.
 func TestAnswers(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	bad := func(name, say string) answerRow {
 		return answerRow{name: name, say: say, status: 502, reason: "bad_response"}
@@ -139,6 +140,7 @@ func (e *edge) oneAnswer(t *testing.T, r *answerRow) {
 // X08: bytes that come when the answer is over are not the answer to the next
 // request (response queue poisoning), however late they are.
 func TestLateBytes(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	more, sent := make(chan struct{}), make(chan struct{})
 	e.upstream.script.Store(&script{play: func(c net.Conn, _ *bufio.Reader, m *message) {
@@ -168,6 +170,7 @@ func TestLateBytes(t *testing.T) {
 
 // X11: the answer to HEAD has no body, whatever follows it.
 func TestHeadWithBody(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	e.upstream.script.Store(say(okHead + "Content-Length: 4\r\n\r\nevil"))
 	c := e.dial(t)
@@ -185,6 +188,7 @@ func TestHeadWithBody(t *testing.T) {
 // X15: an upstream that refuses in the middle of a body is heard, and its
 // connection is not used again.
 func TestEarlyRefusal(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	e.upstream.script.Store(&script{early: true, close: true, play: func(c net.Conn, r *bufio.Reader, m *message) {
 		if m.target == "/big" {
@@ -207,6 +211,7 @@ func TestEarlyRefusal(t *testing.T) {
 
 // X16: an upstream that does not answer is too late, not broken.
 func TestSilentUpstream(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{response: "100ms"})
 	e.upstream.script.Store(&script{close: true, play: func(_ net.Conn, r *bufio.Reader, _ *message) {
 		_, _ = r.ReadByte() // until the gateway gives up
@@ -221,6 +226,7 @@ func TestSilentUpstream(t *testing.T) {
 // TestHiddenAnswers has answers that should be refused, and that net/http takes for
 // good. As with TestHidden, what the client gets is unambiguous.
 func TestHiddenAnswers(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	for _, r := range []answerRow{
 		{name: "X01 length and coding", say: okHead + "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", status: 200},

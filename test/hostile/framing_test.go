@@ -24,6 +24,7 @@ func bodyIs(want string) func(*testing.T, *message) {
 
 // What announces the body is clear, or there is no request.
 func TestFraming(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	e.run(t, framingRows())
 }
@@ -75,6 +76,7 @@ func framingRows() []row {
 // N2: a body that the client has broken is the client's fault. The upstream
 // never sees a whole request, and nothing counts against it.
 func TestBrokenBodies(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	e.run(t, brokenRows())
 	if n := e.metric(t, `request_errors_total\{cause="client"[^}]*\}`); n < 20 {
@@ -120,6 +122,7 @@ func brokenRows() []row {
 // F32: a chunk larger than any body ends at the limit of the body. The rest
 // cannot come in a test; the answer comes when the client waits.
 func TestHugeChunk(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{listener: "timeouts: {body_idle: 200ms}"})
 	e.run(t, []row{
 		{name: "F32", in: chunked("/", "ffffffffffffffff\r\nabc"), status: 408, reason: "body_timeout", aborted: true},
@@ -129,6 +132,7 @@ func TestHugeChunk(t *testing.T) {
 
 // F40: a client that leaves in the middle of its body has sent no request.
 func TestBodyEndsEarly(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	for name, in := range map[string]string{
 		"F40 length": post("/", "abc", "Content-Length: 10", "X-Request-Id: length"),
@@ -155,6 +159,7 @@ func TestBodyEndsEarly(t *testing.T) {
 
 // F42: the answer to a request does not depend on what follows it.
 func TestPipelining(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	t.Run("F42 pair", func(t *testing.T) {
 		c := e.dial(t)

@@ -30,6 +30,7 @@ func with(name, value string) func(*testing.T, *message) {
 
 // Header fields that are malformed, ambiguous, or that only the gateway may set.
 func TestHeaders(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	e.run(t, headerRows())
 }
@@ -101,6 +102,7 @@ func headerRows() []row {
 // Who asks is for the gateway to say, whatever the client names in Connection
 // and whatever it claims.
 func TestIdentity(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	e.run(t, identityRows())
 }
@@ -189,6 +191,7 @@ func identityRows() []row {
 
 // Behind proxies that are trusted, the client is the right-most hop that is not.
 func TestTrustedProxies(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{process: `trusted_proxies: [127.0.0.0/8, 10.0.0.0/8, 192.168.0.0/16]`})
 	e.upstream.chains.Store(true)
 	client := func(name, lines, client, upstream string) row {

@@ -16,6 +16,7 @@ import (
 // What reaches the upstream is unambiguous all the same, since it is written
 // anew. The danger is a reader in front of the gateway that saw another request.
 func TestHidden(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	e.run(t, hiddenRows())
 }
@@ -48,6 +49,7 @@ func hiddenRows() []row {
 // TestHiddenHalfClose is fault 46: a client that sends its request and closes
 // its half is still waiting for the answer, but net/http takes it for gone.
 func TestHiddenHalfClose(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	e.upstream.script.Store(&script{close: true, play: func(c net.Conn, r *bufio.Reader, _ *message) {
 		if err := c.SetReadDeadline(time.Now().Add(patience / 2)); err != nil {

@@ -236,6 +236,7 @@ func repeated(name, value string, n int) (fields []string) {
 // Requests in HTTP/2 that have no counterpart in HTTP/1, or another one for
 // another reader, are refused; the connection goes on with its other streams.
 func TestHTTP2(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]options{
 		"h2c": {listener: "protocols: [h1, h2c]"},
 		"TLS": {tls: true},
@@ -292,6 +293,7 @@ func (e *edge) oneStream(t *testing.T, r *h2Row, scheme string) {
 
 // T05: without h2c the preface of HTTP/2 is no request.
 func TestPrefaceOnHTTP1(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	e.run(t, []row{{name: "T05", in: http2.ClientPreface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00", status: 400, reason: "bad_method"}})
 }
@@ -336,6 +338,7 @@ func TestHeaderBomb(t *testing.T) {
 // H201: streams that are reset as soon as they are opened end the connection, and
 // no more of them run at a time than the listener allows.
 func TestRapidReset(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{listener: "protocols: [h1, h2c], limits: {streams: 4}"})
 	release := make(chan struct{})
 	e.upstream.script.Store(&script{play: func(c net.Conn, _ *bufio.Reader, _ *message) {

@@ -13,6 +13,7 @@ func refusedPath(name, path, reason string) row {
 // Paths that two readers could take for different ones are refused; of those
 // that have several spellings, one goes upstream, and the route is that one's.
 func TestPaths(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	e.run(t, pathRows())
 }
@@ -83,6 +84,7 @@ func pathRows() []row {
 // However the path of a protected route is spelled, the request is refused, or
 // it is on that route and the upstream sees the same path.
 func TestPathsAreOnOneRoute(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	hex := func(b byte, upper bool) string {
 		const lower, upperDigits = "0123456789abcdef", "0123456789ABCDEF"

@@ -18,6 +18,7 @@ func payloads() []row {
 // those that net/http hides, and no others; of the others not a byte, unless a
 // body turned out to be broken after its head was good.
 func TestNothingHostilePasses(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	hostile, whole, begun, hidden := 0, 0, 0, len(hiddenRows())
 	for _, r := range payloads() {

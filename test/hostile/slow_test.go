@@ -12,6 +12,7 @@ import (
 // What is slow is ended by a timeout, of which these tests have short ones; the
 // client is to blame.
 func TestSlow(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{listener: "timeouts: {header: 200ms, body_idle: 200ms, idle: 200ms}"})
 	e.run(t, []row{
 		{name: "S01 silence", in: "", status: 0},
@@ -63,6 +64,7 @@ func drip(c net.Conn, s string, pause time.Duration) {
 // S03: a client that reads nothing of a large answer keeps the upstream for the
 // idle time, not for ever.
 func TestSlowReader(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{listener: "timeouts: {write_idle: 200ms}"})
 	ended := make(chan struct{})
 	e.upstream.script.Store(&script{close: true, play: func(c net.Conn, _ *bufio.Reader, _ *message) {
@@ -93,6 +95,7 @@ func TestSlowReader(t *testing.T) {
 
 // S04: a handshake that stalls is a head that never comes.
 func TestSlowHandshake(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{listener: "timeouts: {header: 200ms}", tls: true})
 	for name, in := range map[string]string{
 		"S04 silence": "", "S04 one byte": "\x16", "S04 tiny records": "\x16\x03\x01\x00\x01\x01\x16\x03\x01\x00\x01\x00", "S04 plain HTTP": get("/"),

@@ -10,6 +10,7 @@ func rawHost(host string) string { return "GET / HTTP/1.1\r\nHost: " + host + "\
 // The request line and the host: what is no request of ours is refused before
 // anything else looks at it.
 func TestTargets(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	e.run(t, targetRows())
 }

@@ -19,6 +19,7 @@ func handshake(lines ...string) string {
 
 // Upgrades: only WebSocket passes, and only whole.
 func TestUpgrades(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	e.run(t, upgradeRows())
 }
@@ -57,6 +58,7 @@ func upgradeRows() []row {
 // U03: there is no tunnel before the upstream has switched protocols. What an
 // impatient client sends is its next request.
 func TestRefusedUpgrade(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	e.upstream.script.Store(&script{play: func(c net.Conn, _ *bufio.Reader, m *message) {
 		if m.upgrade() {
@@ -87,6 +89,7 @@ func TestRefusedUpgrade(t *testing.T) {
 // A tunnel carries bytes both ways, and its upstream connection carries nothing
 // else afterwards.
 func TestTunnel(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	e.upstream.script.Store(&script{close: true, play: func(c net.Conn, r *bufio.Reader, m *message) {
 		if !m.upgrade() {
@@ -120,6 +123,7 @@ func TestTunnel(t *testing.T) {
 // Trailers that a server might merge into the header do not pass, nor any that
 // were not announced.
 func TestTrailers(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	e.run(t, trailerRows())
 }
@@ -154,6 +158,7 @@ func trailerRows() []row {
 
 // Expect has one meaning, and 100 Continue is said once.
 func TestExpectations(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	e.run(t, expectationRows())
 }
@@ -180,6 +185,7 @@ func expectationRows() []row {
 // U13: an upstream that refuses before it has the body poisons nothing
 // (CVE-2024-24791).
 func TestRefusedExpectation(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t, options{})
 	e.upstream.script.Store(&script{early: true, play: func(c net.Conn, _ *bufio.Reader, m *message) {
 		if len(m.values("Expect")) > 0 {
