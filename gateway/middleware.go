@@ -28,6 +28,7 @@ type Step struct {
 	Owns []string
 
 	// Explain does a dry run for `pithead explain`: it may set fields of x as
-	// the middleware would, and says in one line what it would do. Required.
+	// the middleware would, and says in one line what it would do. One that would
+	// answer by itself sets x.Status, and what follows is not asked. Required.
 	Explain func(r *http.Request, x *Exchange) string
 }

@@ -21,6 +21,7 @@ var Kinds = kind.NewTable[Env, gateway.Step]("middleware", source)
 // Env is what a middleware gets when it is built for one route.
 type Env struct {
 	Route string          // name of the route
+	Match Match           // how the route matches
 	To    gateway.Cluster // where the route goes unless a middleware says otherwise; nil without an upstream
 
 	// Upstream finds any configured upstream by name.
@@ -32,5 +33,13 @@ type Env struct {
 	Key  string
 	Keep *keep.Scope
 
+	// Dir is the folder of the file that the block stands in. Relative paths start here.
+	Dir string
+
 	Log *slog.Logger
+}
+
+// Match is what a middleware may have to know of the match of its route.
+type Match struct {
+	Prefix string // as the route file has it; "" if the route matches the whole path
 }

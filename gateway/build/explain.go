@@ -58,6 +58,9 @@ func (s *Snapshot) Explain(r *http.Request) Explanation {
 	e.Nearer = s.nearer(r)
 	for _, step := range rt.steps {
 		e.Steps = append(e.Steps, ExplainedStep{step.name, step.Explain(r, x)})
+		if x.Status != 0 {
+			return e // the step answers
+		}
 	}
 	if to, ok := x.Cluster.(*upstream.Cluster); ok {
 		next, err := to.Pick(x)

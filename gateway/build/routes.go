@@ -115,7 +115,8 @@ func (c *compiler) step(r *config.Route, b *config.Block, ordinals map[string]in
 	}
 	missing := false
 	step, err := settings.Build(middleware.Env{
-		Route: r.Name, To: to, Key: key, Keep: c.scope, Log: c.Log.With("route", r.Name, "middleware", name),
+		Route: r.Name, Match: middleware.Match{Prefix: r.Match.Prefix}, To: to, Key: key, Keep: c.scope, Dir: block.Dir(),
+		Log: c.Log.With("route", r.Name, "middleware", name),
 		Upstream: func(name string) (gateway.Cluster, bool) {
 			cluster, ok := c.clusters[name]
 			if !ok {
