@@ -40,14 +40,15 @@ without talking to anybody. Exit status 1 means that a start would fail.`,
 
 // compileFile builds the snapshot of a file, for commands that start nothing.
 func compileFile(path string) (*build.Snapshot, error) {
-	cfg, err := config.Load(path)
-	if err != nil {
-		return nil, err
-	}
-	return build.Compile(cfg, build.Env{
+	env := build.Env{
 		Pool: keep.NewPool(), Log: slog.New(slog.DiscardHandler),
 		Metrics: obs.NewMetrics(obs.Build{Version: version, Commit: commit}),
-	})
+	}
+	cfg, err := config.Load(path)
+	if err != nil {
+		return nil, build.Mistakes(cfg, err, env)
+	}
+	return build.Compile(cfg, env)
 }
 
 // closeQuietly closes a snapshot that served nobody: nothing can be lost.

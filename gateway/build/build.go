@@ -52,10 +52,7 @@ type compiler struct {
 // Compile builds a snapshot. Its error is a config.Errors with every mistake
 // that a start would reject.
 func Compile(cfg *config.Config, env Env) (*Snapshot, error) {
-	c := &compiler{
-		Env: env, cfg: cfg, scope: env.Pool.Scope(), clusters: make(map[string]*upstream.Cluster),
-		blocks: make(map[string]kind.Settings[middleware.Env, gateway.Step]), used: make(map[string]bool),
-	}
+	c := newCompiler(cfg, env)
 	snap := &Snapshot{Config: cfg, metrics: env.Metrics, scope: c.scope, clusters: c.clusters, used: c.used}
 	snap.tls = c.certificates()
 	c.upstreams()
@@ -66,12 +63,47 @@ func Compile(cfg *config.Config, env Env) (*Snapshot, error) {
 	snap.canon = c.canon(snap.routes, owned)
 	snap.ready, _ = keep.Get(c.scope, "ready", func() (*atomic.Bool, error) { return new(atomic.Bool), nil }) // cannot fail
 	if err := cfg.Refuse(c.errs); err != nil {
-		if closing := c.scope.Close(); closing != nil {
-			env.Log.Warn("closing what a refused configuration had made", "error", closing)
-		}
+		c.abandon()
 		return nil, err
 	}
 	return snap, nil
+}
+
+// Mistakes adds to what config.Parse found wrong what Compile would find in the
+// rest, because an operator wants to hear of everything at once. cfg is what
+// Parse could understand; found is its error.
+func Mistakes(cfg *config.Config, found error, env Env) error {
+	errs, ok := errors.AsType[config.Errors](found)
+	if cfg == nil || !ok {
+		return found
+	}
+	c := newCompiler(cfg, env)
+	defer c.abandon()
+	c.certificates()
+	c.upstreams()
+	c.namedBlocks()
+	c.routes(http.NotFoundHandler())
+	told := make(map[config.Pos]bool, len(errs))
+	for _, e := range errs {
+		told[e.Pos] = true
+	}
+	// What follows from a mistake that has been told stands at the same place.
+	more := slices.DeleteFunc(c.errs, func(e *config.Error) bool { return told[e.Pos] })
+	return cfg.Refuse(slices.Concat(errs, more))
+}
+
+func newCompiler(cfg *config.Config, env Env) *compiler {
+	return &compiler{
+		Env: env, cfg: cfg, scope: env.Pool.Scope(), clusters: make(map[string]*upstream.Cluster),
+		blocks: make(map[string]kind.Settings[middleware.Env, gateway.Step]), used: make(map[string]bool),
+	}
+}
+
+// abandon lets go of what was made for a configuration that is refused.
+func (c *compiler) abandon() {
+	if err := c.scope.Close(); err != nil {
+		c.Log.Warn("closing what a refused configuration had made", "error", err)
+	}
 }
 
 // fail records a mistake at a field of the configuration.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pithead/pithead/gateway/build"
 	"github.com/pithead/pithead/gateway/config"
 )
 
@@ -63,7 +64,7 @@ func (s *Server) replace(ctx context.Context, trigger string, r *reading, old *g
 	}
 	c, err := config.Parse(r.files)
 	if err != nil {
-		return nil, err
+		return nil, build.Mistakes(c, err, s.buildEnv())
 	}
 	sum := s.watched.follow(r.files, secondFiles(c), s.pathsOf(old))
 	if err := s.acceptable(trigger, old, c); err != nil {

@@ -86,13 +86,17 @@ func New(opt Options) *Server {
 	s.life, s.cut = context.WithCancel(context.Background())
 	s.watched.changed = make(chan struct{}, 1)
 	s.compile = func(c *config.Config) (snapshot, error) {
-		snap, err := build.Compile(c, build.Env{Pool: s.pool, Log: s.log, Metrics: s.metrics})
+		snap, err := build.Compile(c, s.buildEnv())
 		if err != nil {
 			return nil, err // a nil *Snapshot must not become a snapshot
 		}
 		return snap, nil
 	}
 	return s
+}
+
+func (s *Server) buildEnv() build.Env {
+	return build.Env{Pool: s.pool, Log: s.log, Metrics: s.metrics}
 }
 
 // Run loads the configuration, serves until ctx ends, and drains. It returns an
