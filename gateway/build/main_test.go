@@ -117,7 +117,8 @@ type probeConfig struct {
 	Panic  bool     `yaml:"panic"`
 	Reject string   `yaml:"reject"` // the build fails with this text
 	At     string   `yaml:"at"`     // at this setting
-	Ask    string   `yaml:"ask"`    // for this upstream
+	Ask    string   `yaml:"ask"`    // for this upstream, which must be there
+	Try    string   `yaml:"try"`    // asks for this upstream, again at each request
 }
 
 // Validate refuses one name.
@@ -140,6 +141,11 @@ func newProbe(c probeConfig, env middleware.Env) (gateway.Step, error) {
 			return gateway.Step{}, kind.At("ask", "unknown upstream %q", c.Ask)
 		}
 	}
+	if c.Try != "" {
+		if cluster, ok := env.Upstream(c.Try); !ok && cluster != nil {
+			return gateway.Step{}, kind.At("try", "a cluster that is not there")
+		}
+	}
 	if c.Name != "" {
 		all, _ := probed.LoadOrStore(c.Name, new([]middleware.Env))
 		*all.(*[]middleware.Env) = append(*all.(*[]middleware.Env), env)
@@ -155,6 +161,11 @@ func newProbe(c probeConfig, env middleware.Env) (gateway.Step, error) {
 			w.Header().Add("X-Probe", c.Name)
 			if c.Panic {
 				panic("probe")
+			}
+			if c.Try != "" {
+				if _, ok := env.Upstream(c.Try); ok {
+					w.Header().Add("X-Found", c.Try)
+				}
 			}
 			next.ServeHTTP(w, r)
 		})

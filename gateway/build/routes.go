@@ -90,48 +90,66 @@ func (c *compiler) chain(r *config.Route) []namedStep {
 	return steps
 }
 
-// step builds one entry of `use`: a named block, or a kind with its settings or
-// its defaults.
+// step builds one entry of `use`.
 func (c *compiler) step(r *config.Route, b *config.Block, ordinals map[string]int) (namedStep, bool) {
-	name, block, key := b.Kind, b, "middleware/"+b.Kind
-	var settings kind.Settings[middleware.Env, gateway.Step]
-	var ok bool
-	if named, isNamed := c.cfg.Middleware[name]; b.Ref && isNamed {
-		block = named
-		settings, ok = c.blocks[name]
-	} else {
-		if _, isKind := middleware.Kinds.Get(name); b.Ref && !isKind {
-			c.wrong(b, "no block named %q under `middleware`%s", name,
-				config.Suggest(name, slices.AppendSeq(middleware.Kinds.Names(), maps.Keys(c.cfg.Middleware))))
-			return namedStep{}, false
-		}
-		key = fmt.Sprintf("route/%s/%s/%d", r.Name, name, ordinals[name])
-		ordinals[name]++
-		settings, ok = decodeBlock(c, middleware.Kinds, b, nil)
-	}
+	block, key, settings, ok := c.block(r, b, ordinals)
 	to, built := c.clusters[r.To]
 	if !ok || !built {
 		return namedStep{}, false // what is missing has been reported
 	}
-	missing := false
+	find := &finder{c: c}
 	step, err := settings.Build(middleware.Env{
-		Route: r.Name, Match: middleware.Match{Prefix: r.Match.Prefix}, To: to, Key: key, Keep: c.scope, Dir: block.Dir(),
-		Log: c.Log.With("route", r.Name, "middleware", name),
-		Upstream: func(name string) (gateway.Cluster, bool) {
-			cluster, ok := c.clusters[name]
-			if !ok {
-				missing = missing || c.cfg.Upstreams[name] != nil
-				return nil, false
-			}
-			c.used[name] = true
-			return cluster, true
-		},
+		Route: r.Name, Match: middleware.Match{Prefix: r.Match.Prefix}, To: to, Upstream: find.upstream,
+		Key: key, Keep: c.scope, Dir: block.Dir(), Log: c.Log.With("route", r.Name, "middleware", b.Kind),
 	})
+	find.done = true
 	if err != nil {
-		if !missing { // otherwise the error is a consequence of one that has been reported
+		if !find.missed { // otherwise the error is a consequence of one that has been reported
 			c.errs = append(c.errs, block.Errors(err)...)
 		}
 		return namedStep{}, false
 	}
-	return namedStep{step, name}, true
+	return namedStep{step, b.Kind}, true
+}
+
+// block finds what an entry of `use` stands for: a named block, or a kind with
+// its settings or its defaults. key is its name for what it keeps.
+func (c *compiler) block(r *config.Route, b *config.Block, ordinals map[string]int) (
+	block *config.Block, key string, settings kind.Settings[middleware.Env, gateway.Step], ok bool,
+) {
+	if named, isNamed := c.cfg.Middleware[b.Kind]; b.Ref && isNamed {
+		settings, ok = c.blocks[b.Kind]
+		return named, "middleware/" + b.Kind, settings, ok
+	}
+	if _, isKind := middleware.Kinds.Get(b.Kind); b.Ref && !isKind {
+		c.wrong(b, "no block named %q under `middleware`%s", b.Kind,
+			config.Suggest(b.Kind, slices.AppendSeq(middleware.Kinds.Names(), maps.Keys(c.cfg.Middleware))))
+		return b, "", settings, false
+	}
+	key = fmt.Sprintf("route/%s/%s/%d", r.Name, b.Kind, ordinals[b.Kind])
+	ordinals[b.Kind]++
+	settings, ok = decodeBlock(c, middleware.Kinds, b, nil)
+	return b, key, settings, ok
+}
+
+// finder finds upstreams for one step. While the step is built it also learns
+// which ones its route may send to; afterwards requests may ask it.
+type finder struct {
+	c      *compiler
+	done   bool
+	missed bool // an upstream was asked for that has mistakes of its own
+}
+
+func (f *finder) upstream(name string) (gateway.Cluster, bool) {
+	cluster, ok := f.c.clusters[name]
+	switch {
+	case !ok:
+		if !f.done && f.c.cfg.Upstreams[name] != nil {
+			f.missed = true
+		}
+		return nil, false // no nil *Cluster in an interface
+	case !f.done:
+		f.c.used[name] = true
+	}
+	return cluster, true
 }

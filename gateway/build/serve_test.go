@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -245,6 +246,26 @@ func TestTrace(t *testing.T) {
 	f(named, "/t", 200, "")
 	f(named, "/u", 404, "no_route")
 	f("routes: [{match: {prefix: /}, to: a}]\n", "/", 405, "method_not_allowed")
+}
+
+// A middleware may look for upstreams at any time, also for some that are not there.
+func TestUpstreamsAreFoundWhileServing(t *testing.T) {
+	p := newProcess(t)
+	addr, _ := backend(t, "a")
+	snap := p.start(lines(`upstreams: {a: {discover: {static: {targets: ["`+addr+`"]}}}, b: {discover: {static: {targets: ["`+addr+`"]}}}}`,
+		`routes: [{name: r, match: {prefix: /}, to: a, use: [{probe: {try: b}}, {probe: {try: nobody}}]}]`))
+	wantReady(t, "with upstreams that are asked for", snap)
+	web := p.serve(snap, "web")
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			if got := web.ask(t, "GET /"); got.status != 200 || strings.Join(got.header["X-Found"], " ") != "b" {
+				t.Errorf("got %d, found %q", got.status, got.header["X-Found"])
+			}
+		})
+	}
+	all.Wait()
+	p.wantIdle(t, "r")
 }
 
 // A request finishes on the snapshot that it began with, also when that has
