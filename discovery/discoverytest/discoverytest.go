@@ -25,8 +25,10 @@ import (
 )
 
 // Bench is a source under test and the registry behind it. Set is nil for a
-// source that cannot change, Break and Mend for one that cannot fail.
+// source that cannot change, Break and Mend for one that cannot fail. Plain says
+// that the registry knows addresses alone, and loses the labels that it is told.
 type Bench struct {
+	Plain  bool
 	Source gateway.Source
 	Set    func(targets []gateway.Target) // makes these the registry's whole set
 	Break  func()                         // makes the registry fail
@@ -52,6 +54,7 @@ func initial() []gateway.Target {
 func (newBench Maker) begin(t *testing.T) (Bench, *watch) {
 	w := newWatch(t)
 	b := newBench(t, initial(), w.failed)
+	w.plain = b.Plain
 	w.start(b.Source)
 	w.wait("the first set", initial())
 	return b, w
@@ -100,6 +103,7 @@ func Run(t *testing.T, newBench Maker) {
 		b, w := newBench.begin(t)
 		w.end()
 		w = newWatch(t)
+		w.plain = b.Plain
 		w.start(b.Source)
 		w.wait("the first set", three)
 		w.end()
@@ -109,6 +113,7 @@ func Run(t *testing.T, newBench Maker) {
 // watch runs one Watch and checks what each call of publish must keep to.
 type watch struct {
 	t        *testing.T
+	plain    bool
 	cancel   context.CancelFunc
 	sets     chan []gateway.Target
 	failures chan error
@@ -172,6 +177,9 @@ func (w *watch) publish(targets []gateway.Target) {
 // wait waits until want is published; sets before it that are on the way to it are fine.
 func (w *watch) wait(what string, want []gateway.Target) {
 	w.t.Helper()
+	if w.plain {
+		want = withoutLabels(want)
+	}
 	timeout := time.After(patience)
 	diff := "nothing was published"
 	for {
@@ -187,6 +195,14 @@ func (w *watch) wait(what string, want []gateway.Target) {
 			w.t.Fatalf("%s did not arrive in %s; last (-want +got):\n%s", what, patience, diff)
 		}
 	}
+}
+
+func withoutLabels(targets []gateway.Target) []gateway.Target {
+	targets = slices.Clone(targets)
+	for i := range targets {
+		targets[i].Tags, targets[i].Meta = nil, nil
+	}
+	return targets
 }
 
 func byAddr(a, b gateway.Target) bool { return strings.Compare(a.Addr, b.Addr) < 0 }
