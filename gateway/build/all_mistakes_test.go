@@ -46,7 +46,7 @@ func TestMistakesOfBadFiles(t *testing.T) {
 
 func TestMistakesOfBothKinds(t *testing.T) {
 	cfg, found := config.Parse(config.FilesOf("pithead.yaml", []byte(`
-listeners: {web: {adress: ":8080"}}
+listeners: {web: {adddress: ":8080"}}
 upstreams:
   app: {discover: {statik: {}}}
   other: {discover: {static: {targets: ["10.0.0.7"]}}}
@@ -59,7 +59,7 @@ routes:
 	var places []string
 	errs, _ := errors.AsType[config.Errors](err)
 	for _, e := range errs {
-		places = append(places, e.Pos.String())
+		places = append(places, e.String())
 	}
 	if got, want := strings.Join(places, " "), "pithead.yaml:2:13 pithead.yaml:2:19 pithead.yaml:4:20 pithead.yaml:5:41 pithead.yaml:8:12 pithead.yaml:8:28"; got != want {
 		t.Errorf("places %s\nwant   %s\n%v", got, want, err)

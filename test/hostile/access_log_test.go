@@ -31,8 +31,10 @@ func TestAccessLog(t *testing.T) {
 		{name: "A16 referer", in: get("/", `Referer: http://a/"%0a\u000a`), status: 200, open: true, to: "GET /"},
 		{name: "A16 15 KiB", in: get("/", "User-Agent: "+strings.Repeat("\"", 15<<10)), status: 200, open: true, to: "GET /"},
 		{name: "A17 headers", in: get("/", "Authorization: Bearer "+secret, "Cookie: session="+secret, "X-Api-Key: "+secret), status: 200, open: true, to: "GET /"},
-		{name: "A17 query", in: get("/?token=" + secret + "&code=" + secret + "&access_token=" + secret + "&password=" + secret), status: 200, open: true,
-			to: "GET /?token=" + secret + "&code=" + secret + "&access_token=" + secret + "&password=" + secret},
+		{
+			name: "A17 query", in: get("/?token=" + secret + "&code=" + secret + "&access_token=" + secret + "&password=" + secret), status: 200, open: true,
+			to: "GET /?token=" + secret + "&code=" + secret + "&access_token=" + secret + "&password=" + secret,
+		},
 		{name: "A17 query in other spellings", in: get("/?a=1&TOKEN=" + secret + "&%74oken=" + secret), status: 200, open: true, to: "GET /?a=1&TOKEN=" + secret + "&%74oken=" + secret},
 		{name: "A17 referer", in: get("/", "Referer: https://a/?token="+secret+"#access_token="+secret), status: 200, open: true, to: "GET /"},
 		{name: "A17 userinfo of the referer", in: get("/", "Referer: https://user:"+secret+"@a/"), status: 200, open: true, to: "GET /"},

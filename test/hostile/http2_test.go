@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"runtime"
-
 	"strings"
 	"testing"
 
@@ -136,7 +135,6 @@ type h2Row struct {
 	raw    bool // fields are all there is
 	want   string
 	to     string
-	reason string // in the access log, for what gets that far
 }
 
 func (r *h2Row) all(scheme string) []string {

@@ -32,16 +32,6 @@ func (m *message) values(name string) []string {
 	return all
 }
 
-// names are the names of all lines, sorted.
-func (m *message) names() []string {
-	var all []string
-	for _, f := range m.fields {
-		all = append(all, f.name)
-	}
-	slices.Sort(all)
-	return all
-}
-
 func (m *message) upgrade() bool { return len(m.values("Upgrade")) > 0 }
 
 // readHead reads a request up to its empty line. It accepts only what every
