@@ -38,11 +38,12 @@ const (
 // Agent is a running Consul.
 type Agent struct {
 	URL string // of the HTTP API; it stays the same over restarts
+	DNS string // host:port of the name server for the domain consul; it too
 
 	t      testing.TB
 	binary string
 	dir    string
-	ports  [3]int // HTTP, server RPC, serf
+	ports  [4]int // HTTP, server RPC, serf, DNS
 	client *http.Client
 	cmd    *exec.Cmd
 	exited chan struct{}
@@ -98,6 +99,7 @@ func (a *Agent) pickPorts() {
 		a.ports[i] = l.Addr().(*net.TCPAddr).Port
 	}
 	a.URL = "http://127.0.0.1:" + strconv.Itoa(a.ports[0])
+	a.DNS = "127.0.0.1:" + strconv.Itoa(a.ports[3])
 }
 
 // listen finds a free port below those that the system gives to outgoing
@@ -121,7 +123,8 @@ func (a *Agent) run() error {
 	cmd := exec.Command(a.binary, "agent", "-server", "-bootstrap-expect=1", "-node=test", "-disable-host-node-id", //nolint:gosec,noctx // whoever runs the tests names the binary; the agent lives until Stop
 		"-config-file="+filepath.Join(a.dir, "agent.hcl"), "-data-dir="+filepath.Join(a.dir, "data"), "-log-level=warn",
 		"-bind=127.0.0.1", "-client=127.0.0.1", "-http-port="+strconv.Itoa(a.ports[0]), "-server-port="+strconv.Itoa(a.ports[1]),
-		"-serf-lan-port="+strconv.Itoa(a.ports[2]), "-serf-wan-port=-1", "-dns-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1")
+		"-serf-lan-port="+strconv.Itoa(a.ports[2]), "-serf-wan-port=-1",
+		"-dns-port="+strconv.Itoa(a.ports[3]), "-grpc-port=-1", "-grpc-tls-port=-1")
 	cmd.Stdout, cmd.Stderr = log, log
 	endWithParent(cmd)
 	if err := cmd.Start(); err != nil {
