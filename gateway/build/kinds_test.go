@@ -52,6 +52,7 @@ func TestKinds(t *testing.T) {
 			t.Errorf("no %s", name)
 		}
 	}
+	s := schema(t)
 	for _, k := range all {
 		if k.Name == "probe" || k.Name == "memory" {
 			continue
@@ -66,13 +67,13 @@ func TestKinds(t *testing.T) {
 					t.Errorf("%s has no description", s.Name)
 				}
 			}
-			checkExample(t, k.Table, example)
+			checkExample(t, s, k.Table, example)
 		})
 	}
 }
 
 // checkExample compiles an example in its place.
-func checkExample(t *testing.T, table, example string) {
+func checkExample(t *testing.T, s *jsonschema.Schema, table, example string) {
 	t.Helper()
 	indented := func(by string) string { return by + strings.ReplaceAll(example, "\n", "\n"+by) + "\n" }
 	source := "    discover: {static: {targets: [\"127.0.0.1:9000\"]}}\n"
@@ -91,7 +92,7 @@ func checkExample(t *testing.T, table, example string) {
 		text += "    use: [{probe: {proves: [subject]}}, it]\n"
 	}
 	newProcess(t).compile(text)
-	if err := schema(t).Validate(jsonOf(t, []byte(text))); err != nil {
+	if err := s.Validate(jsonOf(t, []byte(text))); err != nil {
 		t.Error(err)
 	}
 }

@@ -347,3 +347,46 @@ func TestRefusedBesideARunningOne(t *testing.T) {
 		t.Errorf("the upstream that runs has %d endpoints", n)
 	}
 }
+
+// A file that is cut off anywhere, as it is while somebody copies it, is told of
+// and does no harm.
+func TestMistakesOfCutFiles(t *testing.T) {
+	p := newProcess(t)
+	whole := lines(
+		`listeners: {w: {address: ":1", tls: {certificates: [{cert: no.crt, key: no.key}]}}}`,
+		`consul: {address: "http://127.0.0.1:1"}`,
+		`upstreams:`,
+		`  a:`,
+		`    discover: {static: {targets: ["127.0.0.1:9000"]}}`,
+		`    protocol: https`,
+		`    tls: {ca: no.pem, certificate: {cert: no.crt, key: no.key}}`,
+		`    arms: {x: {tag: x}}`,
+		`    health:`,
+		`      path: /`,
+		`  b:`,
+		`    discover:`,
+		`      consul: {service: b}`,
+		`middleware:`,
+		`  m:`,
+		`    probe: {name: x}`,
+		`routes:`,
+		`  - match:`,
+		`      host: x`,
+		`      path: /`,
+		`    use: [m, {canary: {split: {stable: 1, x: 1}}}]`,
+		`    to: a`,
+	)
+	for end := range len(whole) {
+		cfg, err := config.Parse(config.FilesOf(p.name, []byte(whole[:end])))
+		if err != nil {
+			if all := Mistakes(cfg, err, p.Env); !strings.HasPrefix(all.Error(), p.name) {
+				t.Errorf("cut at %d: %v", end, all)
+			}
+		} else if snap, err := Compile(cfg, p.Env); err == nil {
+			p.close(snap)
+		}
+		if n := p.Pool.Len(); n != 0 {
+			t.Fatalf("cut at %d: %d values are left", end, n)
+		}
+	}
+}

@@ -123,7 +123,7 @@ func (s *Snapshot) Ready() (missing []string) {
 		}
 	}
 	if missing == nil && !s.reaches() {
-		missing = slices.Collect(maps.Keys(s.used))
+		missing = slices.Collect(maps.Keys(s.used)) // nil when there are no routes
 	}
 	if missing == nil {
 		s.ready.Store(true)
@@ -132,14 +132,14 @@ func (s *Snapshot) Ready() (missing []string) {
 	return missing
 }
 
-// reaches says whether any route would find an endpoint, or there is no route.
+// reaches says whether any route would find an endpoint.
 func (s *Snapshot) reaches() bool {
 	for name := range s.used {
 		if s.clusters[name].Healthy("") > 0 {
 			return true
 		}
 	}
-	return len(s.used) == 0
+	return false
 }
 
 // Clusters are the upstreams by name, sorted.
