@@ -102,13 +102,14 @@ func (o *orders) uses(name string) bool {
 // TestDiscoveryLatency: from the moment at which Consul knows of a new instance
 // or of a sick one to the first or the last request there. The first rounds come
 // after a quiet time; the others meet a source that has asked a lot, and asks
-// once a second from then on: so there the limit has a margin for slow machines.
+// once a second from then on: there the limit is two of its paces, because a
+// machine that is busy with other tests has been seen to need most of the second.
 func TestDiscoveryLatency(t *testing.T) {
 	o := startOrders(t, "", "stable-1", "canary-1")
 	load := startLoad(t, o.addr, "latency", mix{rate: 400, keep: 8})
 	const quietRounds, busyRounds = 3, 3
 	for i := range quietRounds + busyRounds {
-		limit := 1500 * time.Millisecond
+		limit := 2 * time.Second
 		if i < quietRounds {
 			<-time.After(3 * time.Second)
 			limit = time.Second
