@@ -132,6 +132,15 @@ func TestHeadersOfTheHeadOnly(t *testing.T) {
 		}
 	}, "flush: edge")
 	f("nothing", func(http.ResponseWriter, *http.Request) {})
+	t.Run("a list that others share", func(t *testing.T) {
+		shared := append(make([]string, 0, 8), "theirs")
+		w := &headRecorder{recorder{h: http.Header{"X-A": shared}}}
+		step.Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).
+			ServeHTTP(w, gateway.WithExchange(middlewaretest.Request(t, "GET /"), &gateway.Exchange{}))
+		if strings.Join(w.h["X-A"], " ") != "theirs edge" || shared[:2][1] != "" {
+			t.Errorf("the answer has %q, the others %q", w.h["X-A"], shared[:2])
+		}
+	})
 	t.Run("trailers", func(t *testing.T) {
 		w := &headRecorder{recorder{h: http.Header{}}}
 		step.Wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
