@@ -3,11 +3,13 @@ package build
 import (
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/pithead/pithead/discovery/discoverytest"
+	"github.com/pithead/pithead/gateway/config"
 	"github.com/pithead/pithead/gateway/keep"
 	"github.com/pithead/pithead/gateway/obs"
 	"github.com/pithead/pithead/gateway/upstream"
@@ -234,4 +236,24 @@ func TestKeysOfKeptValues(t *testing.T) {
 	f("another kind before it changes nothing", "{canary: {}}, "+x, "", "x", "route/one/probe/0")
 	f("nor does a named block of its kind", "shared, "+x, "", "x", "route/one/probe/0")
 	f("nor a longer route before it", "{canary: {}}, shared, "+y, x, "x", "route/two/probe/0")
+}
+
+// Relative paths start at the folder of the file that a block stands in, not of
+// the one that uses it.
+func TestFolderOfABlock(t *testing.T) {
+	p := newProcess(t)
+	cfg, err := config.Parse(config.FilesOf(p.name, []byte(oneUpstream+"middleware: {shared: {probe: {name: far}}}\n")).
+		With("/elsewhere/routes.yaml", []byte("routes: [{match: {prefix: /v1}, to: a, use: [shared, {probe: {name: near}}]}]\n")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	snap, err := Compile(cfg, p.Env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close(snap)
+	far, near := envsOf("far")[0], envsOf("near")[0]
+	if far.Dir != filepath.Dir(p.name) || near.Dir != "/elsewhere" || near.Match.Prefix != "/v1" {
+		t.Errorf("the folders are %s and %s, the prefix %s", far.Dir, near.Dir, near.Match.Prefix)
+	}
 }
