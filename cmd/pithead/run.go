@@ -112,7 +112,7 @@ func adminHandler(metrics *obs.Metrics) func(*server.Server, *config.Config) (ht
 			Reload: func(ctx context.Context) (admin.ReloadResult, error) {
 				before := s.Status().Generation
 				generation, err := s.Reload(ctx, server.TriggerAdmin)
-				return admin.ReloadResult{Generation: generation, Changed: generation != before}, err
+				return admin.ReloadResult{Generation: generation, Changed: generation != before, Warnings: warnings(s)}, err
 			},
 			Config:    c.Redacted,
 			Status:    func() admin.Status { return statusView(s) },
@@ -121,6 +121,15 @@ func adminHandler(metrics *obs.Metrics) func(*server.Server, *config.Config) (ht
 			Explain:   func(r *http.Request) admin.Explanation { return explainView(s.Snapshot(), r) },
 		})
 	}
+}
+
+// warnings are what works but should not stay.
+func warnings(s *server.Server) (all []string) {
+	for _, w := range s.Snapshot().Config.Warnings {
+		all = append(all, w.Error())
+	}
+	_, why := s.Ready()
+	return append(all, why...)
 }
 
 // adminFlags are the flags of commands that talk to a running daemon.

@@ -6,7 +6,7 @@ import "time"
 type ReloadResult struct {
 	Generation uint64   `json:"generation"`         // the one in use now
 	Changed    bool     `json:"changed"`            // false when the files say what they said before
-	Warnings   []string `json:"warnings,omitempty"` // such as an upstream that has no endpoints yet
+	Warnings   []string `json:"warnings,omitempty"` // such as an upstream without endpoints
 }
 
 // Status says which binary runs with which configuration.

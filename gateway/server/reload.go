@@ -181,6 +181,9 @@ func (s *Server) report(trigger string, g *generation, err error) {
 		s.log.Error("configuration refused, the old one stays in use", "trigger", trigger, "generation", number, "error", err)
 	case fresh:
 		s.log.Info("configuration in use", "trigger", trigger, "generation", number, "routes", routes)
+		for _, w := range g.config.Warnings {
+			s.log.Warn("configuration should be mended", "warning", w)
+		}
 	case mended:
 		s.log.Info("configuration is as before", "trigger", trigger, "generation", number)
 	}

@@ -164,7 +164,7 @@ func (s *Server) Ready() (ok bool, why []string) {
 		return false, []string{"starting"}
 	}
 	for _, name := range g.snap.Ready() {
-		why = append(why, "upstream "+name+" has no endpoints yet")
+		why = append(why, "upstream "+name+" has no healthy endpoint")
 	}
 	return len(why) == 0, why
 }
