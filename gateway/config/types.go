@@ -25,7 +25,9 @@ type Root struct {
 	// and X-Forwarded-Host are believed. Default: none.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 	// KeepHeaders lists request headers with an underscore or a dot in their
-	// names that are passed on. All others of that form are dropped.
+	// names that are passed on. All others of that form are dropped. Requests with
+	// one that can be taken for a header that the gateway decides on, such as
+	// X_Forwarded_For, are refused, listed or not.
 	KeepHeaders []string `yaml:"keep_headers"`
 	// AccessLog says where one line for each request goes.
 	AccessLog AccessLog `yaml:"access_log"`
@@ -100,7 +102,7 @@ type Timeouts struct {
 	Header time.Duration `yaml:"header"`
 	// BodyIdle is the longest pause while a body is read. Not for gRPC and upgraded connections. Default: 30s.
 	BodyIdle time.Duration `yaml:"body_idle"`
-	// BodyRate is the least rate of a body in bytes a second, from 10 seconds on. Not for gRPC and upgraded connections. Default: 500B.
+	// BodyRate is the least rate of a body in bytes a second, from 10 seconds on; 0 is any. Not for gRPC and upgraded connections. Default: 500B.
 	BodyRate kind.Size `yaml:"body_rate"`
 	// WriteIdle is the longest pause while the client takes nothing of an answer. Default: 60s.
 	WriteIdle time.Duration `yaml:"write_idle"`
@@ -113,7 +115,8 @@ type Admin struct {
 	// Address is host:port, or `unix:` and a path. Default: 127.0.0.1:9901.
 	Address string `yaml:"address"`
 	// Token is demanded as `Authorization: Bearer` for everything that changes
-	// something. Required when the address is not loopback or a Unix socket.
+	// something; reading needs none. Required when the address is not loopback or
+	// a Unix socket.
 	Token gateway.Secret `yaml:"token"`
 	// Hosts are further values of Host that are answered, beside the address
 	// itself and localhost. It keeps web pages from reaching the admin API by DNS rebinding.
@@ -157,7 +160,7 @@ type Shutdown struct {
 
 // Upstream is a service behind the gateway.
 type Upstream struct {
-	// Discover is the source of the endpoints: `{static: ...}`, `{file: ...}`, `{consul: ...}`. Required.
+	// Discover is the source of the endpoints: `{static: ...}`, `{file: ...}`, `{dns: ...}`, `{consul: ...}`. Required.
 	Discover *Block `yaml:"discover,required" kinds:"discovery source"`
 	// Protocol is `http`, `https` or `h2c` (gRPC without TLS). `https` negotiates HTTP/2. Default: http.
 	Protocol string `yaml:"protocol"`
@@ -191,7 +194,7 @@ type Health struct {
 	Path string `yaml:"path,required"`
 	// Interval between two checks of an endpoint. Default: 5s.
 	Interval time.Duration `yaml:"interval"`
-	// Timeout of one check. Default: 3s.
+	// Timeout of one check, not longer than the interval. Default: 3s.
 	Timeout time.Duration `yaml:"timeout"`
 	// Healthy is how many successes in a row bring an endpoint back. Default: 2.
 	Healthy int `yaml:"healthy"`
@@ -240,7 +243,7 @@ type Route struct {
 	To string `yaml:"to,required"`
 	// Timeout bounds the whole exchange. Not for gRPC, SSE and upgraded connections. Default: 300s.
 	Timeout time.Duration `yaml:"timeout"`
-	// BodyLimit bounds the body of a request. Not for gRPC and upgraded connections. Default: 10MiB.
+	// BodyLimit bounds the body of a request. 0 allows none. Not for gRPC and upgraded connections. Default: 10MiB.
 	BodyLimit kind.Size `yaml:"body_limit"`
 	// AllowEncoded lists characters that may stand percent-encoded in the path: `slash`, `percent`, `semicolon`. Default: none.
 	AllowEncoded []string `yaml:"allow_encoded"`
