@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +32,7 @@ its own, so that it can be edited while the gateway runs.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd, o) },
 	}
 	cmd.Flags().StringVar(&o.listen, "listen", ":8080", "address of the gateway")
-	cmd.Flags().StringVar(&o.admin, "admin", "127.0.0.1:9901", "address of the admin API")
+	cmd.Flags().StringVar(&o.admin, "admin", defaultAdmin, "address of the admin API")
 	cmd.Flags().StringVar(&o.consul, "consul", "", "a Consul binary: start an agent and register the services there")
 	return cmd
 }
@@ -74,9 +76,25 @@ func runDemo(cmd *cobra.Command, o demoOptions) (err error) {
 		}
 	}
 	log := newLog(cmd.ErrOrStderr(), slog.LevelWarn)
-	return serve(cmd.Context(), path, log, func(s *server.Server) {
-		cmd.Print(demoText(path, s.Addrs()["web"].String(), o.admin))
+	err = serve(cmd.Context(), path, log, func(s *server.Server) {
+		cmd.Print(demoText(path, program(), s.Addrs()["web"].String(), o.admin))
 	})
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w\nanother process listens there; choose other addresses with --listen and --admin", err)
+	}
+	return err
+}
+
+// program is how to call this program from another folder.
+func program() string {
+	if filepath.Base(os.Args[0]) == os.Args[0] {
+		return os.Args[0] // found by PATH
+	}
+	path, err := os.Executable()
+	if err != nil {
+		return os.Args[0]
+	}
+	return path
 }
 
 // startDemoConsul starts an agent, whose output goes into a file of dir, and
@@ -101,27 +119,34 @@ func startDemoConsul(cmd *cobra.Command, binary, dir string, services []*demo.Se
 	return consul, nil
 }
 
-// demoText is what a newcomer reads first.
-func demoText(path, listen, admin string) string {
-	web := "localhost:" + portOf(listen)
+// demoText is what a newcomer reads first. Everything in it can be typed.
+func demoText(path, program, listen, admin string) string {
+	web, metrics, flag := reachable(listen), admin+"/metrics", ""
+	if admin != defaultAdmin {
+		flag = " --admin " + admin
+	}
+	if socket, unix := strings.CutPrefix(admin, "unix:"); unix {
+		metrics = "--unix-socket " + socket + " localhost/metrics"
+	}
 	return fmt.Sprintf(`Pithead serves on %[1]s. Try, in another terminal:
 
   curl %[1]s/v1/orders/7                          # arm stable
   curl -H 'x-canary: always' %[1]s/v1/orders/7    # arm canary
   for u in ann bob cyd dan; do curl -H "x-user: $u" %[1]s/v2/hello; done   # each user keeps an arm
-  curl %[2]s/metrics
-  pithead explain GET http://%[1]s/v1/orders/7 -H 'x-canary: always'
+  curl %[2]s
+  %[3]s explain%[4]s GET http://%[1]s/v1/orders/7 -H 'x-canary: always'
 
-Edit %[3]s and save: it is taken over at once.
+Edit %[5]s and save: it is taken over at once.
 Ctrl-C ends it.
 
-`, web, admin, path)
+`, web, metrics, program, flag, path)
 }
 
-func portOf(addr string) string {
-	_, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return addr
+// reachable is an address that a client on this machine can use.
+func reachable(listen string) string {
+	addr, err := netip.ParseAddrPort(listen)
+	if err == nil && addr.Addr().IsUnspecified() {
+		return fmt.Sprintf("localhost:%d", addr.Port())
 	}
-	return port
+	return listen
 }

@@ -256,7 +256,7 @@ func (s *staticOrders) reload(n int) {
 		if n%20 == 2 {
 			s.save("pithead.yaml", s.process(listenerText(n/20)))
 		}
-		if result, err := s.client.Reload(s.t.Context()); err != nil || !result.Changed {
+		if result, err := s.client.Reload(s.t.Context()); err != nil || result.Generation == 0 {
 			s.t.Fatalf("reload %d: %+v %v", n, result, err)
 		}
 		return

@@ -31,11 +31,7 @@ is wrong with them, it says what and where, and the daemon goes on as it was.`,
 			for _, w := range result.Warnings {
 				cmd.PrintErrln("warning:", w)
 			}
-			if result.Changed {
-				cmd.Printf("generation %d in use\n", result.Generation)
-			} else {
-				cmd.Printf("nothing changed, generation %d stays in use\n", result.Generation)
-			}
+			cmd.Printf("generation %d in use\n", result.Generation)
 			return nil
 		},
 	}

@@ -110,9 +110,8 @@ func adminHandler(metrics *obs.Metrics) func(*server.Server, *config.Config) (ht
 			Metrics: metrics.Handler(),
 			Ready:   s.Ready,
 			Reload: func(ctx context.Context) (admin.ReloadResult, error) {
-				before := s.Status().Generation
 				generation, err := s.Reload(ctx, server.TriggerAdmin)
-				return admin.ReloadResult{Generation: generation, Changed: generation != before, Warnings: warnings(s)}, err
+				return admin.ReloadResult{Generation: generation, Warnings: warnings(s)}, err
 			},
 			Config:    c.Redacted,
 			Status:    func() admin.Status { return statusView(s) },
@@ -132,13 +131,15 @@ func warnings(s *server.Server) (all []string) {
 	return append(all, why...)
 }
 
+const defaultAdmin = "127.0.0.1:9901"
+
 // adminFlags are the flags of commands that talk to a running daemon.
 type adminFlags struct{ address, tokenFile string }
 
 func (f *adminFlags) add(cmd *cobra.Command) {
 	address := os.Getenv("PITHEAD_ADMIN")
 	if address == "" {
-		address = "127.0.0.1:9901"
+		address = defaultAdmin
 	}
 	cmd.Flags().StringVar(&f.address, "admin", address, "admin address of the running daemon, or unix:PATH ($PITHEAD_ADMIN)")
 	cmd.Flags().StringVar(&f.tokenFile, "token-file", "", "file with the admin token")

@@ -35,7 +35,7 @@ func (d *daemon) reload(context.Context) (ReloadResult, error) {
 		return ReloadResult{}, d.invalid
 	}
 	d.generation++
-	return ReloadResult{Generation: d.generation, Changed: true}, nil
+	return ReloadResult{Generation: d.generation}, nil
 }
 
 func (d *daemon) ready() (bool, []string) {
@@ -133,8 +133,8 @@ func TestAnswers(t *testing.T) {
 		{"GET", "/-/endpoints", "", nil, 200, text(endpoints), "application/json"},
 		{"GET", "/-/explain?method=POST&url=https://api.example.com/v1%3Fa=1&header=x-canary:+always&header=X-Canary:x", "", nil, 200, explained, "application/json"},
 		{"POST", "/-/explain", `{"method":"POST","url":"https://api.example.com/v1?a=1","headers":{"x-canary":["always","x"]}}`, []string{asJSON}, 200, explained, "application/json"},
-		{"POST", "/-/reload", "", nil, 200, text(ReloadResult{Generation: 2, Changed: true}), "application/json"},
-		{"POST", "/-/reload", "{}", []string{asJSON + "; charset=utf-8"}, 200, text(ReloadResult{Generation: 3, Changed: true}), "application/json"},
+		{"POST", "/-/reload", "", nil, 200, text(ReloadResult{Generation: 2}), "application/json"},
+		{"POST", "/-/reload", "{}", []string{asJSON + "; charset=utf-8"}, 200, text(ReloadResult{Generation: 3}), "application/json"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.method+" "+tt.target, func(t *testing.T) {

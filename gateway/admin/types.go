@@ -5,7 +5,6 @@ import "time"
 // ReloadResult is what a reload that succeeded has done.
 type ReloadResult struct {
 	Generation uint64   `json:"generation"`         // the one in use now
-	Changed    bool     `json:"changed"`            // false when the files say what they said before
 	Warnings   []string `json:"warnings,omitempty"` // such as an upstream without endpoints
 }
 

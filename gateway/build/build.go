@@ -55,6 +55,7 @@ func Compile(cfg *config.Config, env Env) (*Snapshot, error) {
 	c := newCompiler(cfg, env)
 	snap := &Snapshot{Config: cfg, metrics: env.Metrics, scope: c.scope, clusters: c.clusters, used: c.used}
 	snap.tls = c.certificates()
+	c.accessLog()
 	c.upstreams()
 	c.namedBlocks()
 	var owned []string
@@ -80,6 +81,7 @@ func Mistakes(cfg *config.Config, found error, env Env) error {
 	c := newCompiler(cfg, env)
 	defer c.abandon()
 	c.certificates()
+	c.accessLog()
 	c.upstreams()
 	c.namedBlocks()
 	c.routes(http.NotFoundHandler())

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -103,9 +104,22 @@ func (c *compiler) authorities(field *string) (pool *x509.CertPool, print string
 	return pool, fingerprint(data), true
 }
 
-// file reads the file that a setting names.
+// maxPEM bounds a file of certificates: the authorities of a whole system take a
+// quarter of it.
+const maxPEM = 1 << 20
+
+// file reads the file that a setting names. A device or a pipe would not end.
 func (c *compiler) file(field *string) (data []byte, ok bool) {
-	data, err := os.ReadFile(c.cfg.Path(field, *field))
+	path := c.cfg.Path(field, *field)
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && !info.Mode().IsRegular():
+		err = fmt.Errorf("%s is no regular file", *field)
+	case err == nil && info.Size() > maxPEM:
+		err = fmt.Errorf("%s is larger than 1MiB", *field)
+	default:
+		data, err = os.ReadFile(path)
+	}
 	if err != nil {
 		c.fail(field, "%w", err)
 	}

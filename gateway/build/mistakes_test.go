@@ -32,6 +32,16 @@ func TestMistakes(t *testing.T) {
 	route := func(use string) string {
 		return oneUpstream + "routes:\n  - {match: {prefix: /}, to: a, use: [" + use + "]}\n"
 	}
+	f("log in a folder that is not there", oneUpstream+"access_log: {output: /no/such/folder/log}\n",
+		`3:22: the folder of the log: stat /no/such/folder: no such file or directory`)
+	f("log that is a folder", oneUpstream+"access_log: {output: /}\n", `3:22: / is a folder; name a file in it`)
+	f("authorities that never end", lines(
+		`upstreams:`,
+		`  a:`,
+		`    discover: {static: {targets: ["127.0.0.1:9000"]}}`,
+		`    protocol: https`,
+		`    tls: {ca: /dev/zero}`,
+	), `5:15: /dev/zero is no regular file`)
 	f("unknown source", lines(
 		`upstreams:`,
 		`  a:`,
@@ -204,7 +214,7 @@ func TestMistakesOfCertificates(t *testing.T) {
 	trust("C11: a good CA", `ca: good.crt`)
 	trust("C11: two of them", `ca: two.pem`)
 	trust("C11: the CA is missing", `ca: no.pem`, "5:15: open "+filepath.Join(dir, "no.pem")+": no such file or directory")
-	trust("C11: the CA is a folder", `ca: .`, "5:15: read "+dir+": is a directory")
+	trust("C11: the CA is a folder", `ca: .`, "5:15: . is no regular file")
 	trust("C11: the CA is empty", `ca: empty.pem`, "5:15: certificate 1 of empty.pem cannot be read")
 	trust("C11: the CA is text", `ca: text.pem`, "5:15: certificate 1 of text.pem cannot be read")
 	trust("C11: the second of them is cut off", `ca: cut.pem`, "5:15: certificate 2 of cut.pem cannot be read")
