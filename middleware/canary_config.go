@@ -29,7 +29,7 @@ type CanaryConfig struct {
 	// canary arm, `never` the stable arm, and the name of an arm that arm, even
 	// one whose weight is 0. Other values, and a header that is given twice, count
 	// as absent. It is not passed upstream. Answers that it decided have it in
-	// Vary. Empty: no header is read.
+	// Vary. Empty: no header is read, and a split is needed.
 	Header string `yaml:"header"`
 	// HeaderValue, when set, is the one value that forces the canary arm; all others count as absent.
 	HeaderValue string `yaml:"header_value"`
@@ -40,7 +40,7 @@ type CanaryConfig struct {
 	// Forward passes the header on to the upstream, from clients that may force an arm.
 	Forward bool `yaml:"forward"`
 	// AllowFrom are the networks whose clients may force an arm; `[]` is nobody.
-	// From all others the header counts as absent. Default: everybody.
+	// From all others the header counts as absent. Needs a header. Default: everybody.
 	AllowFrom []netip.Prefix `yaml:"allow_from"`
 	// Cookie names a cookie that pins a client for 30 days to the arm that the
 	// split drew for it, whichever that is. It lets go when the weight of its arm
@@ -57,11 +57,11 @@ type CanaryConfig struct {
 	// arm to two draws anew for all. Default: everything to the stable arm.
 	Split map[string]int `yaml:"split"`
 	// Sticky is what the split is drawn from: `subject`, `client`, `header:NAME`
-	// or `cookie:NAME`. The same value always gets the same arm, on every replica
+	// or `cookie:NAME`. Needs a split. The same value always gets the same arm, on every replica
 	// and over reloads. Default, and for requests without the value or with two:
 	// random for each request. `client` takes an IPv6 address by its /64.
 	Sticky StickyKey `yaml:"sticky"`
-	// Salt makes splits independent of each other. Somebody who knows it and may
+	// Salt makes splits independent of each other. Needs a split. Somebody who knows it and may
 	// choose the sticky value can work out values for the arm he wants; a secret
 	// one, such as `${file:/run/secrets/salt}`, prevents that. Default: the name
 	// of the route's upstream.
@@ -100,7 +100,32 @@ const (
 
 // Validate checks what can be checked without knowing the upstreams.
 func (c CanaryConfig) Validate() error {
-	return errors.Join(c.validateSplit(), c.validateArmNames(), c.validateHeader(), c.validateCookie())
+	return errors.Join(c.validateSplit(), c.validateArmNames(), c.validateHeader(), c.validateCookie(), c.validateUse())
+}
+
+// validateUse refuses what would do nothing, because whoever wrote it believes
+// that it does something.
+func (c CanaryConfig) validateUse() error {
+	var errs []error
+	needs := func(what, path string, set bool) {
+		if set {
+			errs = append(errs, kind.At(path, "is of no use without a %s", what))
+		}
+	}
+	if c.Header == "" {
+		needs("header", "header_value", c.HeaderValue != "")
+		needs("header", "header_pattern", c.HeaderPattern != "")
+		needs("header", "forward", c.Forward)
+		needs("header", "allow_from", c.AllowFrom != nil)
+	}
+	if len(c.Split) == 0 {
+		needs("split", "sticky", c.Sticky.From != "")
+		needs("split", "salt", c.Salt != "")
+	}
+	if c.Header == "" && len(c.Split) == 0 {
+		errs = append(errs, kind.At("header", "without a header or a split nothing sends a request to the canary; give one of them"))
+	}
+	return errors.Join(errs...)
 }
 
 func (c CanaryConfig) validateSplit() error {
@@ -140,12 +165,7 @@ func (c CanaryConfig) validateArmNames() error {
 
 func (c CanaryConfig) validateHeader() error {
 	var errs []error
-	switch {
-	case c.Header == "" && c.HeaderValue != "":
-		errs = append(errs, kind.At("header_value", "is of no use without a header"))
-	case c.Header == "" && c.HeaderPattern != "":
-		errs = append(errs, kind.At("header_pattern", "is of no use without a header"))
-	case c.HeaderValue != "" && c.HeaderPattern != "":
+	if c.HeaderValue != "" && c.HeaderPattern != "" {
 		errs = append(errs, kind.At("header_pattern", "header_value and header_pattern exclude each other"))
 	}
 	if _, err := regexp.Compile(c.HeaderPattern); err != nil {

@@ -36,23 +36,60 @@ func TestCanaryMistakes(t *testing.T) {
 	f(`split: {stable: 1, "a b": 1}`, `2:29: "a b" is no valid name of an arm`)
 	f(`{header_pattern: "("}`, "2:20: error parsing regexp: missing closing ): `(`")
 	f("{header_pattern: a, header_value: a}", `2:20: header_value and header_pattern exclude each other`)
-	f(`{header: "", header_value: a}`, `2:30: is of no use without a header`)
-	f(`{header: "", header_pattern: a}`, `2:32: is of no use without a header`)
 	f("header: x canary", `2:11: "x canary" is no valid name`)
 	f("header: host", `2:11: the header Host cannot be read here: it is not passed on from outside`)
-	f("cookie: a b", `2:11: "a b" is no valid name`)
+	f("{cookie: a b, split: {stable: 1, canary: 1}}", `2:12: "a b" is no valid name`)
 	f("response_header: a b", `2:20: "a b" is no valid name`)
-	f("{cookie: a, cookie_secret: short}", `2:30: must have at least 32 bytes`)
-	f("{cookie: a, cookie_secret: 0123456789abcdef0123456789abcde}", `2:30: must have at least 32 bytes`)
+	f("{cookie: a, cookie_secret: short, split: {stable: 1, canary: 1}}", `2:30: must have at least 32 bytes`)
+	f("{cookie: a, cookie_secret: 0123456789abcdef0123456789abcde, split: {stable: 1, canary: 1}}", `2:30: must have at least 32 bytes`)
 	f("cookie_secret: 0123456789abcdef0123456789abcdef", `2:18: is of no use without a cookie`)
 	f("sticky: ip", `2:11: "ip" is nothing to be sticky by; write subject, client, header:NAME or cookie:NAME`)
 	f(`sticky: "header:"`, `2:11: "header:" names no header; write for example header:x-user`)
 	f(`sticky: "cookie:a b"`, `2:11: "cookie:a b" names no cookie; write for example cookie:x-user`)
 	f(`sticky: "subject:x"`, `2:11: "subject:x" takes no name; write subject`)
 	f(`sticky: ""`, `2:11: "" is nothing to be sticky by; write subject, client, header:NAME or cookie:NAME`)
-	f("sticky: header:x-real-ip", `2:11: the header X-Real-Ip cannot be read here: it is not passed on from outside`)
+	f("{sticky: header:x-real-ip, split: {stable: 1, canary: 1}}", `2:12: the header X-Real-Ip cannot be read here: it is not passed on from outside`)
 	f("{header: a b, cookie: c d, split: {stable: -1}}", // all at once
 		`2:12: "a b" is no valid name`, `2:25: "c d" is no valid name`, `2:46: weight must be between 0 and 1000000`)
+}
+
+// What would do nothing is refused: whoever wrote it believes that it does.
+func TestCanarySettingsOfNoUse(t *testing.T) {
+	env, _ := orders(t)
+	f := func(settings string, want ...string) {
+		t.Helper()
+		t.Run(settings, func(t *testing.T) {
+			t.Helper()
+			if diff := cmp.Diff(want, middlewaretest.Mistakes(t, env, "canary:\n  {"+settings+"}\n")); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+	const (
+		header   = "is of no use without a header"
+		split    = "is of no use without a split"
+		noChoice = "without a header or a split nothing sends a request to the canary; give one of them"
+		shares   = "split: {stable: 1, canary: 1}"
+	)
+	f(`sticky: client`, `2:12: `+split)
+	f(`salt: a`, `2:10: `+split)
+	f(`split: {}, sticky: "header:x-user", cookie: a, salt: a`, `2:23: `+split, `2:57: `+split)
+	f(`header: ""`, `2:12: `+noChoice)
+	f(`header: "", sticky: client`, `2:12: `+noChoice, `2:24: `+split)
+	f(`header_value: a, header: "", `+shares, `2:18: `+header)
+	f(`header_pattern: a, header: "", `+shares, `2:20: `+header)
+	f(`forward: true, header: "", `+shares, `2:13: `+header)
+	f(`allow_from: [10.0.0.0/8], header: "", `+shares, `2:4: `+header)
+	f(`allow_from: [], header: "", `+shares, `2:4: `+header)
+	f(`allow_from: [], header: "", cookie: a, cookie_secret: 0123456789abcdef0123456789abcdef, `+shares, `2:4: `+header)
+	for _, used := range []string{
+		`header: "", ` + shares,
+		`header: "", forward: false, ` + shares,
+		`header: "", cookie: a, salt: a, sticky: client, ` + shares,
+		`forward: true, allow_from: []`,
+	} {
+		t.Run(used, func(t *testing.T) { middlewaretest.Build(t, env, "canary: {"+used+"}") })
+	}
 }
 
 // Headers that only trusted peers may send, and odd names that the operator
