@@ -119,7 +119,7 @@ func TestMistakesOfOrder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Helper()
 			text := lines(
-				`middleware: {who: {probe: {proves: [subject]}}, needy: {probe: {needs: [subject]}}}`,
+				`middleware: {who: {probe: {proves: [subject]}}, needy: {probe: {needs: [subject]}}, gradual: {canary: {}}}`,
 				`upstreams: {a: {discover: {static: {targets: ["127.0.0.1:9000"]}}, arms: {stable: {tag: s}, canary: {tag: c}}}}`,
 				`routes:`,
 				`  - match: {prefix: /}`,
@@ -141,6 +141,11 @@ func TestMistakesOfOrder(t *testing.T) {
 	f("each block that needs it", "needy, "+canary,
 		"6:11: needy needs a proven subject, and nothing before it in `use` proves one",
 		"6:19: canary needs a proven subject, and nothing before it in `use` proves one")
+	f("a second canary, which would always overrule the first", "{canary: {}}, {canary: {split: {stable: 1, canary: 1}}}",
+		"6:26: a second canary in `use` always overrules the first; keep one of them")
+	f("a second canary by name", "gradual, needy, who, gradual",
+		"6:20: needy needs a proven subject, and nothing before it in `use` proves one",
+		"6:32: a second canary in `use` always overrules the first; keep one of them")
 	f("what might have proven it is broken", "{probe: {reject: broken}}, "+canary, "6:12: broken")
 }
 

@@ -65,12 +65,13 @@ func (c *compiler) namedBlocks() {
 }
 
 // chain builds the steps of a route and checks their order: a step that needs
-// an identity comes after one that proves it.
+// an identity comes after one that proves it, and only one canary chooses the arm.
 func (c *compiler) chain(r *config.Route) []namedStep {
 	var steps []namedStep
 	proven := make(map[gateway.Identity]bool)
 	ordinals := make(map[string]int) // of the blocks without a name, by kind
 	whole := true                    // no step is missing that might have proven something
+	chosen := false                  // the arm, by a canary
 	for _, b := range r.Use {
 		step, ok := c.step(r, b, ordinals)
 		if !ok {
@@ -82,12 +83,26 @@ func (c *compiler) chain(r *config.Route) []namedStep {
 				c.wrong(b, "%s needs a proven %s, and nothing before it in `use` proves one", step.name, need)
 			}
 		}
+		if c.kindOf(b) == "canary" {
+			if chosen {
+				c.wrong(b, "a second canary in `use` always overrules the first; keep one of them")
+			}
+			chosen = true
+		}
 		for _, identity := range step.Proves {
 			proven[identity] = true
 		}
 		steps = append(steps, step)
 	}
 	return steps
+}
+
+// kindOf is the kind of an entry of `use`, which may be the name of a block.
+func (c *compiler) kindOf(b *config.Block) string {
+	if named, ok := c.cfg.Middleware[b.Kind]; ok && b.Ref {
+		return named.Kind
+	}
+	return b.Kind
 }
 
 // step builds one entry of `use`.
