@@ -46,7 +46,7 @@ type CanaryConfig struct {
 	// split drew for it, whichever that is. It lets go when the weight of its arm
 	// becomes 0. It is set for the whole host, so routes that split in different
 	// ways need different names. Answers that set it forbid caches to keep it.
-	// Without a split there is nothing to pin. Default: none.
+	// Needs a split. Default: none.
 	Cookie string `yaml:"cookie"`
 	// CookieSecret signs the cookie, so that a client cannot write one that it
 	// was not given. Needed beside `allow_from`. At least 32 bytes.
@@ -119,6 +119,7 @@ func (c CanaryConfig) validateUse() error {
 		needs("header", "allow_from", c.AllowFrom != nil)
 	}
 	if len(c.Split) == 0 {
+		needs("split", "cookie", c.Cookie != "")
 		needs("split", "sticky", c.Sticky.From != "")
 		needs("split", "salt", c.Salt != "")
 	}

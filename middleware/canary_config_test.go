@@ -71,9 +71,11 @@ func TestCanarySettingsOfNoUse(t *testing.T) {
 		noChoice = "without a header or a split nothing sends a request to the canary; give one of them"
 		shares   = "split: {stable: 1, canary: 1}"
 	)
+	f(`cookie: a`, `2:12: `+split)
+	f(`cookie: a, cookie_secret: 0123456789abcdef0123456789abcdef`, `2:12: `+split)
 	f(`sticky: client`, `2:12: `+split)
 	f(`salt: a`, `2:10: `+split)
-	f(`split: {}, sticky: "header:x-user", cookie: a, salt: a`, `2:23: `+split, `2:57: `+split)
+	f(`split: {}, sticky: "header:x-user", cookie: a, salt: a`, `2:23: `+split, `2:48: `+split, `2:57: `+split)
 	f(`header: ""`, `2:12: `+noChoice)
 	f(`header: "", sticky: client`, `2:12: `+noChoice, `2:24: `+split)
 	f(`header_value: a, header: "", `+shares, `2:18: `+header)

@@ -79,9 +79,6 @@ func TestCanaryCookie(t *testing.T) {
 			Header: header{"Set-Cookie": ""},
 		},
 	})
-	middlewaretest.Run(t, env, "canary: {cookie: arm}", cases{
-		{Name: "without a split nothing is pinned", Arm: "stable", ArmBy: "default", Subset: "stable", Header: header{"Set-Cookie": ""}},
-	})
 	cluster.SetHealthy("canary", 0)
 	middlewaretest.Run(t, env, "canary: {split: {stable: 0, canary: 1}, cookie: arm}", cases{
 		{Name: "a fallback is not pinned", Arm: "stable", ArmBy: "fallback", Subset: "stable", Header: header{"Set-Cookie": ""}},
