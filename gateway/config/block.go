@@ -23,7 +23,7 @@ type Block struct {
 }
 
 // block decodes a bare name or {kind: settings}.
-func (d *decoder) block(v reflect.Value, s slot) bool {
+func (d *decoder) block(v reflect.Value, s slot) {
 	b := &Block{doc: d.doc}
 	switch n := s.node; {
 	case n.kind == scalarNode && n.text != "":
@@ -33,26 +33,28 @@ func (d *decoder) block(v reflect.Value, s slot) bool {
 		e := &n.entries[0]
 		b.Kind, b.slot = e.key, slot{e.value, e}
 		if e.value.kind == nullNode {
-			return d.fail(b.slot.errorf("%q has no settings; write %s alone, or {%s: {...}}", e.key, e.key, e.key))
+			d.fail(b.slot.errorf("%q has no settings; write %s alone, or {%s: {...}}", e.key, e.key, e.key))
+			return
 		}
 	case n.kind == mappingNode && len(n.entries) > 1:
-		return d.fail(n.file.errorAt(n.entries[1].at,
+		d.fail(n.file.errorAt(n.entries[1].at,
 			"%sa block has one key, its kind, but after %q comes %q; are the settings indented less than they should be?",
 			d.where(), n.entries[0].key, n.entries[1].key))
+		return
 	default:
-		return d.fail(s.errorf("%swant a block: a name, or {kind: settings}", d.where()))
+		d.fail(s.errorf("%swant a block: a name, or {kind: settings}", d.where()))
+		return
 	}
 	v.Set(reflect.ValueOf(b))
-	return true
 }
 
 // settings decodes the settings of a block whose kind is the key itself.
-func (d *decoder) settings(v reflect.Value, s slot) bool {
+func (d *decoder) settings(v reflect.Value, s slot) {
 	if s.node.kind != mappingNode {
-		return d.fail(s.errorf("%swant a map of settings, not %s", d.where(), s.node.what()))
+		d.fail(s.errorf("%swant a map of settings, not %s", d.where(), s.node.what()))
+		return
 	}
 	v.Set(reflect.ValueOf(&Block{Kind: s.key.key, doc: d.doc, slot: s}))
-	return true
 }
 
 // Ref makes a bare block that stands where b stands, for what a file leaves out.
@@ -91,7 +93,7 @@ func (b *Block) decode(into any, part bool) error {
 	if v.Kind() != reflect.Pointer || v.IsNil() {
 		return fmt.Errorf("config: decode into a %T, which is no pointer", into)
 	}
-	d := decoder{doc: b.doc, part: part, from: b}
+	d := decoder{doc: b.doc, part: part, from: b, failed: make(map[string]bool)}
 	d.value(v.Elem(), b.slot)
 	return b.doc.finish(d.errs).asError()
 }

@@ -187,6 +187,10 @@ func TestBlockErrors(t *testing.T) {
 	f("{inner: {level: 10}}", `8:28: 10 is more than 9`)
 	f("{targets: [udp]}", `8:23: "udp" has no tcp: in front`)
 	f("{targets: [{port: x}]}", `8:30: "x" is no whole number`)
+	f("{dry: x, split: {canary: 101}, rules: [{cidr: y, weight: 0}, {cidr: 10.0.0.0/8, weight: 0}], burst: -1}",
+		`8:18: "x" is no truth value`, `8:37: 101 is more than 100`, `8:58: "y" is no network`, `8:69: must not be 0`,
+		`8:100: must not be 0`, `8:112: -1 is negative`)
+	f("{key: whole, dry: x}", `8:30: "x" is no truth value`) // the whole may be wrong only because of it
 	f("{secret: {a: b}}", `8:13: secret: want a secret, not a map`)
 	f("[]", `8:5: want a map of settings, not a list`)
 }

@@ -51,7 +51,7 @@ func Parse(f *Files) (*Config, error) {
 		return nil, doc.finish(errs).asError()
 	}
 	tree, bad := join(doc.trees)
-	d := decoder{doc: doc, errs: append(errs, bad...)}
+	d := decoder{doc: doc, errs: append(errs, bad...), failed: make(map[string]bool)}
 	c := &Config{doc: doc, root: slot{node: tree}}
 	c.decode(&d)
 	d.errs = append(d.errs, c.check()...)

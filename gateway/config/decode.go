@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/pithead/pithead/gateway/kind"
 )
 
 // decoder fills Go values from a tree. It goes on after a mistake, so that all
@@ -15,6 +17,10 @@ type decoder struct {
 	doc  *document
 	errs Errors
 	path []string // of the value being decoded, for messages
+
+	// failed has the settings that have been complained of, by path, and with
+	// false those that only hold one that could not be decoded.
+	failed map[string]bool
 
 	// part leaves out what only a complete set of settings can satisfy: required
 	// fields and Validate.
@@ -30,16 +36,51 @@ type (
 
 var blockType = reflect.TypeFor[*Block]()
 
-func (d *decoder) fail(e *Error) bool {
+// fail refuses the value being decoded.
+func (d *decoder) fail(e *Error) {
 	d.errs = append(d.errs, e)
+	d.unsure(d.name())
+	d.failed[d.name()] = true
+}
+
+// unsure marks a setting that has not become what was written, and all around it.
+func (d *decoder) unsure(path string) {
+	d.failed[""] = d.failed[""]
+	for i, c := range path {
+		if c == '.' || c == '[' {
+			d.failed[path[:i]] = d.failed[path[:i]]
+		}
+	}
+	d.failed[path] = d.failed[path]
+}
+
+// follows says whether a fault that Validate found may be none of its own: the
+// setting has failed already, or has one in it that did, or is told to be wrong
+// together with one beside it. What has failed holds its default, which proves
+// nothing.
+func (d *decoder) follows(path, msg string) bool {
+	full := joinPath(d.name(), path)
+	if _, unsure := d.failed[full]; unsure {
+		return true
+	}
+	for i, c := range full {
+		if (c == '.' || c == '[') && d.failed[full[:i]] {
+			return true
+		}
+	}
+	notInKey := func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') && (r < '0' || r > '9') }
+	for word := range strings.FieldsFuncSeq(msg, notInKey) {
+		if len(word) > 2 && d.failed[joinPath(d.name(), word)] { // shorter ones are English
+			return true
+		}
+	}
 	return false
 }
 
-func (d *decoder) in(name string, decode func() bool) bool {
+func (d *decoder) in(name string, decode func()) {
 	d.path = append(d.path, name)
-	ok := decode()
+	decode()
 	d.path = d.path[:len(d.path)-1]
-	return ok
 }
 
 // where is the path of the value as a prefix for a message.
@@ -52,53 +93,57 @@ func (d *decoder) where() string {
 
 func (d *decoder) name() string { return strings.ReplaceAll(strings.Join(d.path, "."), ".[", "[") }
 
-// value decodes s into v, which must be addressable. It says whether all went well.
-func (d *decoder) value(v reflect.Value, s slot) bool {
-	if s.node.kind == nullNode {
-		return d.fail(s.errorf("%s has no value; give it one or remove it", cmp.Or(d.name(), "the file")))
+func joinPath(base, path string) string {
+	if base == "" || path == "" || path[0] == '[' {
+		return base + path
 	}
-	if v.Type() == blockType {
-		return d.block(v, s)
-	}
-	switch v.Kind() {
-	case reflect.Pointer:
-		return d.pointer(v, s)
-	case reflect.Struct:
-		if s.node.kind == mappingNode {
-			return d.structure(v, s)
-		}
-	case reflect.Map:
-		return d.mapping(v, s)
-	case reflect.Slice:
-		if !isText(v.Type()) {
-			return d.sequence(v, s)
-		}
-	}
-	if v.Kind() == reflect.Struct && !isText(v.Type()) {
-		return d.fail(s.errorf("%swant a map of settings, not %s", d.where(), s.node.what()))
-	}
-	if s.node.kind != scalarNode {
-		return d.fail(s.errorf("%swant %s, not %s", d.where(), words(v.Type()), s.node.what()))
-	}
-	return d.scalar(v, s)
+	return base + "." + path
 }
 
-func (d *decoder) scalar(v reflect.Value, s slot) bool {
-	if err := setScalar(v, s.node); err != nil {
-		if s.node.expanded {
-			return d.fail(s.errorf("the value of %s is not %s", s.node.raw, words(v.Type())))
-		}
-		e := s.errorf("%v", err)
-		e.Err = err
-		return d.fail(e)
+// value decodes s into v, which must be addressable.
+func (d *decoder) value(v reflect.Value, s slot) {
+	if s.node.kind == nullNode {
+		d.fail(s.errorf("%s has no value; give it one or remove it", cmp.Or(d.name(), "the file")))
+		return
 	}
 	if v.Type() == secretType {
-		d.doc.secret(s)
+		d.doc.secret(s) // first, because what goes wrong must not show it either
 	}
-	return d.validate(v, s)
+	switch {
+	case v.Type() == blockType:
+		d.block(v, s)
+	case v.Kind() == reflect.Pointer:
+		d.pointer(v, s)
+	case v.Kind() == reflect.Struct && s.node.kind == mappingNode:
+		d.structure(v, s)
+	case v.Kind() == reflect.Map:
+		d.mapping(v, s)
+	case v.Kind() == reflect.Slice && !isText(v.Type()):
+		d.sequence(v, s)
+	case v.Kind() == reflect.Struct && !isText(v.Type()):
+		d.fail(s.errorf("%swant a map of settings, not %s", d.where(), s.node.what()))
+	case s.node.kind != scalarNode:
+		d.fail(s.errorf("%swant %s, not %s", d.where(), words(v.Type()), s.node.what()))
+	default:
+		d.scalar(v, s)
+	}
 }
 
-func (d *decoder) pointer(v reflect.Value, s slot) bool {
+func (d *decoder) scalar(v reflect.Value, s slot) {
+	err := setScalar(v, s.node)
+	switch {
+	case err == nil:
+		d.validate(v, s)
+	case s.node.expanded:
+		d.fail(s.errorf("the value of %s is not %s", s.node.raw, words(v.Type())))
+	default:
+		e := s.errorf("%v", err)
+		e.Err = err
+		d.fail(e)
+	}
+}
+
+func (d *decoder) pointer(v reflect.Value, s slot) {
 	p := reflect.New(v.Type().Elem())
 	if v.IsNil() {
 		setDefaults(p.Elem())
@@ -107,116 +152,126 @@ func (d *decoder) pointer(v reflect.Value, s slot) bool {
 	}
 	v.Set(p)
 	d.doc.record(p.Elem(), 1, s)
-	return d.value(p.Elem(), s)
+	d.value(p.Elem(), s)
 }
 
-func (d *decoder) sequence(v reflect.Value, s slot) bool {
+func (d *decoder) sequence(v reflect.Value, s slot) {
 	if s.node.kind != sequenceNode {
 		hint := ""
 		if s.node.kind == scalarNode {
 			hint = fmt.Sprintf("; write [%s]", s.node.raw)
 		}
-		return d.fail(s.errorf("%swant a list, not %s%s", d.where(), s.node.what(), hint))
+		d.fail(s.errorf("%swant a list, not %s%s", d.where(), s.node.what(), hint))
+		return
 	}
 	list := reflect.MakeSlice(v.Type(), len(s.node.items), len(s.node.items))
 	v.Set(list)
 	if len(s.node.items) > 0 {
 		d.doc.record(list.Index(0), list.Len(), s)
 	}
-	ok := true
 	for i, item := range s.node.items {
 		elem := list.Index(i)
 		setDefaults(elem)
-		ok = d.in("["+strconv.Itoa(i)+"]", func() bool { return d.value(elem, slot{node: item}) }) && ok
+		d.in("["+strconv.Itoa(i)+"]", func() { d.value(elem, slot{node: item}) })
 	}
-	return ok && d.validate(v, s)
+	d.validate(v, s)
 }
 
-func (d *decoder) mapping(v reflect.Value, s slot) bool {
+func (d *decoder) mapping(v reflect.Value, s slot) {
 	if s.node.kind != mappingNode {
-		return d.fail(s.errorf("%swant a map, not %s", d.where(), s.node.what()))
+		d.fail(s.errorf("%swant a map, not %s", d.where(), s.node.what()))
+		return
 	}
 	m := reflect.MakeMapWithSize(v.Type(), len(s.node.entries))
 	v.Set(m)
-	ok := true
 	for i := range s.node.entries {
 		e := &s.node.entries[i]
 		elem := reflect.New(v.Type().Elem()).Elem()
 		setDefaults(elem)
-		ok = d.in(e.key, func() bool { return d.value(elem, slot{e.value, e}) }) && ok
+		d.in(e.key, func() { d.value(elem, slot{e.value, e}) })
 		m.SetMapIndex(reflect.ValueOf(e.key).Convert(v.Type().Key()), elem)
 	}
-	return ok && d.validate(v, s)
+	d.validate(v, s)
 }
 
-func (d *decoder) structure(v reflect.Value, s slot) bool {
+func (d *decoder) structure(v reflect.Value, s slot) {
 	info := fieldsOf(v.Type())
-	ok := true
 	given := make(map[string]bool, len(s.node.entries))
 	for i := range s.node.entries {
 		e := &s.node.entries[i]
 		f, known := info.byName(e.key)
 		if !known {
-			ok = d.unknown(info, e)
+			d.unknown(info, e)
 			continue
 		}
 		given[f.name] = true
 		to := v.FieldByIndex(f.index)
-		ok = d.in(f.name, func() bool {
+		d.in(f.name, func() {
 			if f.settings {
-				return d.settings(to, slot{e.value, e})
+				d.settings(to, slot{e.value, e})
+			} else {
+				d.value(to, slot{e.value, e})
 			}
-			return d.value(to, slot{e.value, e})
-		}) && ok
+		})
 	}
 	for _, f := range info {
-		if given[f.name] {
-			continue
-		}
-		if f.required && !d.part {
-			ok = d.fail(s.errorf("%s%q is required", d.where(), f.name))
-		} else if ok {
-			ok = d.absent(v.FieldByIndex(f.index), s)
+		switch {
+		case given[f.name]:
+		case f.required && !d.part:
+			e := s.errorf("%s%q is required", d.where(), f.name)
+			d.in(f.name, func() { d.fail(e) })
+		default:
+			d.in(f.name, func() { d.absent(v.FieldByIndex(f.index), s) })
 		}
 	}
-	return ok && d.validate(v, s)
+	d.validate(v, s)
 }
 
 // absent validates a struct that no key names: its defaults may be wrong
 // together with what its plug-in was told.
-func (d *decoder) absent(v reflect.Value, s slot) bool {
+func (d *decoder) absent(v reflect.Value, s slot) {
 	if v.Kind() != reflect.Struct || isText(v.Type()) {
-		return true
+		return
 	}
-	ok := true
 	for _, f := range fieldsOf(v.Type()) {
-		ok = d.absent(v.FieldByIndex(f.index), s) && ok
+		d.in(f.name, func() { d.absent(v.FieldByIndex(f.index), s) })
 	}
-	return ok && d.validate(v, s)
+	d.validate(v, s)
 }
 
-func (d *decoder) validate(v reflect.Value, s slot) bool {
+// validate asks a value what is wrong with it, even when some of its settings
+// have failed, and tells what does not follow from them.
+func (d *decoder) validate(v reflect.Value, s slot) {
 	check, has := reflect.TypeAssert[validator](v.Addr())
 	if !has || d.part {
-		return true
+		return
 	}
 	err := check.Validate()
 	if err == nil {
-		return true
+		return
 	}
 	find := s.find
 	if d.from != nil && d.from.slot.node == s.node {
 		find = d.from.find
 	}
-	d.errs = append(d.errs, d.doc.settingErrors(find, err)...)
-	return false
+	faults := slices.DeleteFunc(kind.SettingErrors(err), func(fault *kind.SettingError) bool {
+		return d.follows(strings.TrimPrefix(fault.Path, "."), fault.Err.Error())
+	})
+	for _, fault := range faults {
+		d.errs = append(d.errs, d.doc.settingErrors(find, fault)...)
+		d.failed[joinPath(d.name(), strings.TrimPrefix(fault.Path, "."))] = true
+	}
 }
 
-func (d *decoder) unknown(info fields, e *entry) bool {
+func (d *decoder) unknown(info fields, e *entry) {
 	names := info.names()
 	hint := Suggest(e.key, names)
-	if f, known := info.byName(nearest(e.key, names)); known && f.typ == secretType {
-		d.doc.secret(slot{e.value, e}) // a secret under a misspelt name is one all the same
+	d.unsure(d.name())
+	if f, known := info.byName(nearest(e.key, names)); known {
+		d.failed[joinPath(d.name(), f.name)] = true
+		if f.typ == secretType {
+			d.doc.secret(slot{e.value, e}) // a secret under a misspelt name is one all the same
+		}
 	}
 	if hint == "" && len(d.path) == 0 && e.key == "version" {
 		hint = "; a configuration has no version, each release of pithead refuses what it does not know: see its changelog"
@@ -224,7 +279,7 @@ func (d *decoder) unknown(info fields, e *entry) bool {
 	if hint == "" && len(names) > 0 && len(names) <= 12 {
 		hint = "; known are " + strings.Join(slices.Sorted(slices.Values(names)), ", ")
 	}
-	return d.fail(e.value.file.errorAt(e.at, "%sunknown key %q%s", d.where(), e.key, hint))
+	d.errs = append(d.errs, e.value.file.errorAt(e.at, "%sunknown key %q%s", d.where(), e.key, hint))
 }
 
 // setDefaults prepares a new value: inner structs first, so that an outer one
