@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -26,8 +27,8 @@ func (c *Config) decode(d *decoder) {
 func setDefaultsOf(p any) { setDefaults(reflect.ValueOf(p).Elem()) }
 
 // check finds the mistakes that lie between parts of a configuration. What has
-// no value by now has been complained of before.
-func (c *Config) check() Errors {
+// no value by now has been complained of before, and so have the paths in failed.
+func (c *Config) check(failed map[string]bool) Errors {
 	var errs Errors
 	for _, names := range []struct {
 		noun string
@@ -47,12 +48,34 @@ func (c *Config) check() Errors {
 		}
 	}
 	errs = append(errs, c.checkAddresses()...)
+	errs = append(errs, c.checkHealth(failed)...)
 	errs = append(errs, c.checkTargets()...)
 	errs = append(errs, c.checkNames()...)
 	errs = append(errs, c.checkMatches()...)
+	errs = append(errs, c.checkKeepHeaders(failed)...)
+	return errs
+}
+
+// decidedOn are the headers that the gateway itself acts on. Servers that take
+// an underscore for a dash would take an alias for the header, so none is kept.
+var decidedOn = []string{
+	"authorization", "connection", "content-length", "content-type", "cookie", "expect", "forwarded", "host", "keep-alive",
+	"origin", "proxy", "range", "te", "trailer", "transfer-encoding", "upgrade", "x-forwarded", "x-forwarded-for",
+	"x-forwarded-host", "x-forwarded-proto", "x-http-method-override", "x-real-ip", "x-request-id",
+}
+
+// checkKeepHeaders wants names that would be dropped if they were not listed.
+func (c *Config) checkKeepHeaders(failed map[string]bool) (errs Errors) {
 	for i, name := range c.KeepHeaders {
-		if name != "" && !tokenForm.MatchString(name) {
+		dashed := strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(name))
+		switch {
+		case failed["keep_headers["+strconv.Itoa(i)+"]"]:
+		case !tokenForm.MatchString(name):
 			errs = append(errs, c.Errorf(&c.KeepHeaders[i], "%q is no name of a header", name))
+		case !strings.ContainsAny(name, "_."):
+			errs = append(errs, c.Errorf(&c.KeepHeaders[i], "%s has no underscore and no dot, so it is not dropped; leave it out", name))
+		case slices.Contains(decidedOn, dashed):
+			errs = append(errs, c.Errorf(&c.KeepHeaders[i], "%s can be taken for %s, which the gateway decides on; requests with it are refused", name, dashed))
 		}
 	}
 	return errs
@@ -66,6 +89,22 @@ func (c *Config) checkTargets() (errs Errors) {
 		}
 		if _, ok := c.Upstreams[r.To]; !ok {
 			errs = append(errs, c.Errorf(&r.To, "unknown upstream %q%s", r.To, Suggest(r.To, keys(c.Upstreams))))
+		}
+	}
+	return errs
+}
+
+// checkHealth compares the times of health checks that are written: the default
+// timeout gives way to a shorter interval.
+func (c *Config) checkHealth(failed map[string]bool) (errs Errors) {
+	for name, u := range c.Upstreams {
+		path := "upstreams." + name + ".health."
+		if u == nil || u.Health == nil || failed[path+"timeout"] || failed[path+"interval"] {
+			continue
+		}
+		h := u.Health
+		if _, written := c.lookup(&h.Timeout); written && h.Timeout > h.Interval {
+			errs = append(errs, c.Errorf(&h.Timeout, "%v is longer than the interval of %v", h.Timeout, h.Interval))
 		}
 	}
 	return errs
@@ -86,7 +125,8 @@ func (c *Config) checkNames() (errs Errors) {
 	return errs
 }
 
-// checkMatches refuses routes of which the second is never reached.
+// checkMatches refuses routes that are never reached: for each of their hosts an
+// earlier one matches the same requests.
 func (c *Config) checkMatches() (errs Errors) {
 	first := make(map[string]*Route)
 	for _, r := range c.Routes {
@@ -94,16 +134,23 @@ func (c *Config) checkMatches() (errs Errors) {
 			continue
 		}
 		key := r.Match.key()
-		for _, host := range r.Match.hosts() {
-			other, taken := first[host+" "+key]
+		hosts := r.Match.hosts()
+		var other *Route
+		reached := false
+		for _, host := range hosts {
+			before, taken := first[host+" "+key]
 			if !taken {
-				first[host+" "+key] = r
+				first[host+" "+key], reached = r, true
 				continue
 			}
-			if other != r {
-				errs = append(errs, c.Errorf(&r.Match, "this route matches the same requests as the one at %s", c.Pos(&other.Match)))
+			other = cmp.Or(other, before)
+		}
+		if !reached {
+			e := c.Errorf(&r.Match, "this route matches the same requests as the one at %s", c.Pos(&other.Match))
+			if hosts[0] != "" {
+				e.Msg += ": all for " + strings.Join(hosts, ", ")
 			}
-			break
+			errs = append(errs, e)
 		}
 	}
 	return errs
@@ -122,10 +169,15 @@ func (c *Config) checkAddresses() (errs Errors) {
 			return
 		}
 		for _, u := range users {
-			if u.addr.overlaps(addr) {
-				errs = append(errs, c.Errorf(field, "the address %s is taken by the listener at %s", *field, c.Pos(u.field)))
-				return
+			if !u.addr.overlaps(addr) {
+				continue
 			}
+			e := c.Errorf(field, "the address %s is taken by the listener at %s", *field, c.Pos(u.field))
+			if _, written := c.lookup(field); !written {
+				e = c.Errorf(u.field, "the address %s is the default of admin.address, %s; change one of them", *u.field, *field)
+			}
+			errs = append(errs, e)
+			return
 		}
 		users = append(users, user{addr, field})
 	}

@@ -54,7 +54,7 @@ func Parse(f *Files) (*Config, error) {
 	d := decoder{doc: doc, errs: append(errs, bad...), failed: make(map[string]bool)}
 	c := &Config{doc: doc, root: slot{node: tree}}
 	c.decode(&d)
-	d.errs = append(d.errs, c.check()...)
+	d.errs = append(d.errs, c.check(d.failed)...)
 	err := doc.finish(d.errs).asError()
 	c.prune()
 	c.complete()

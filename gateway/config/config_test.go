@@ -83,6 +83,30 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+func TestHealthTimeout(t *testing.T) {
+	f := func(settings string, want time.Duration) {
+		t.Helper()
+		c := parse(t, "upstreams: {a: {discover: {static: {}}, health: {path: /h"+settings+"}}}\n"+routeFile)
+		if got := c.Upstreams["a"].Health.Timeout; got != want {
+			t.Errorf("%s: got %v, want %v", settings, got, want)
+		}
+	}
+	f("", 3*time.Second)
+	f(", interval: 1s", time.Second)
+	f(", interval: 1m", 3*time.Second)
+	f(", interval: 1s, timeout: 500ms", 500*time.Millisecond)
+	f(", interval: 1m, timeout: 10s", 10*time.Second)
+}
+
+// What comes with an error is looked through by others, who would tell it again.
+func TestComplainedOfOnce(t *testing.T) {
+	text := "upstreams: {a: {discover: {static: {}}}}\nroutes: [{match: {prefix: /}, to: a, allow_encoded: [slashes, slash]}]\n"
+	c, err := Parse(FilesOf("x.yaml", []byte(text)))
+	if err == nil || !slices.Equal(c.Routes[0].AllowEncoded, []string{"slash"}) {
+		t.Errorf("left is %q, %v", c.Routes[0].AllowEncoded, err)
+	}
+}
+
 func TestRouteNames(t *testing.T) {
 	c := parse(t, `upstreams: {a: {discover: {static: {}}}}
 routes:

@@ -67,7 +67,7 @@ func (t *UpstreamTimeouts) SetDefaults() {
 func (r *Route) SetDefaults() { r.Timeout, r.BodyLimit = 300*time.Second, 10*kind.MiB }
 
 // prune takes out what could not be understood at all, so that whoever looks for
-// more mistakes meets no nil.
+// more mistakes meets no nil and no word that has been complained of.
 func (c *Config) prune() {
 	maps.DeleteFunc(c.Listeners, func(_ string, l *Listener) bool { return l == nil })
 	maps.DeleteFunc(c.Upstreams, func(_ string, u *Upstream) bool { return u == nil || u.Discover == nil })
@@ -75,6 +75,7 @@ func (c *Config) prune() {
 	c.Routes = slices.DeleteFunc(c.Routes, func(r *Route) bool { return r == nil })
 	for _, r := range c.Routes {
 		r.Use = slices.DeleteFunc(r.Use, func(b *Block) bool { return b == nil })
+		r.AllowEncoded = slices.DeleteFunc(r.AllowEncoded, func(word string) bool { return !slices.Contains(encodedNames, word) })
 	}
 	for _, u := range c.Upstreams {
 		maps.DeleteFunc(u.Arms, func(_ string, a *Arm) bool { return a == nil })
@@ -100,6 +101,11 @@ func (c *Config) complete() {
 	for _, u := range c.Upstreams {
 		if u.Balance == nil {
 			u.Balance = c.doc.ref("round_robin", c.find(u))
+		}
+		if h := u.Health; h != nil {
+			if _, written := c.lookup(&h.Timeout); !written {
+				h.Timeout = min(h.Timeout, h.Interval)
+			}
 		}
 	}
 	nameRoutes(c.Routes)

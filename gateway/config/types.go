@@ -194,7 +194,7 @@ type Health struct {
 	Path string `yaml:"path,required"`
 	// Interval between two checks of an endpoint. Default: 5s.
 	Interval time.Duration `yaml:"interval"`
-	// Timeout of one check, not longer than the interval. Default: 3s.
+	// Timeout of one check, not longer than the interval. Default: 3s, or the interval if that is shorter.
 	Timeout time.Duration `yaml:"timeout"`
 	// Healthy is how many successes in a row bring an endpoint back. Default: 2.
 	Healthy int `yaml:"healthy"`

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -212,14 +213,16 @@ func (a *Arm) Validate() error {
 // Validate checks the numbers of a health check.
 func (h *Health) Validate() error {
 	var f faults
-	if !strings.HasPrefix(h.Path, "/") {
+	switch _, err := url.ParseRequestURI(h.Path); {
+	case !strings.HasPrefix(h.Path, "/"):
 		f.at("path", "%q does not begin with a slash", h.Path)
+	case strings.Contains(h.Path, "#"):
+		f.at("path", "%q holds a #, which no request has; write %%23 for the character itself", h.Path)
+	case err != nil:
+		f.at("path", "%q is no path of a request; a %% is written %%25", h.Path)
 	}
 	f.time("interval", h.Interval, 10*time.Millisecond)
 	f.time("timeout", h.Timeout, time.Millisecond)
-	if h.Timeout > h.Interval {
-		f.at("timeout", "%v is longer than the interval of %v", h.Timeout, h.Interval)
-	}
 	f.number("healthy", h.Healthy, 1, 100)
 	f.number("unhealthy", h.Unhealthy, 1, 100)
 	for i, status := range h.Statuses {
@@ -240,6 +243,8 @@ func (t *UpstreamTimeouts) Validate() error {
 	return f.err()
 }
 
+var encodedNames = []string{"slash", "percent", "semicolon"}
+
 // Validate checks what a route says of itself.
 func (r *Route) Validate() error {
 	var f faults
@@ -248,7 +253,7 @@ func (r *Route) Validate() error {
 	}
 	f.time("timeout", r.Timeout, 1)
 	for i, word := range r.AllowEncoded {
-		f.oneOf("allow_encoded["+strconv.Itoa(i)+"]", word, "slash", "percent", "semicolon")
+		f.oneOf("allow_encoded["+strconv.Itoa(i)+"]", word, encodedNames...)
 	}
 	return f.err()
 }
