@@ -146,11 +146,11 @@ func (c *Config) checkMatches() (errs Errors) {
 			other = cmp.Or(other, before)
 		}
 		if !reached {
-			e := c.Errorf(&r.Match, "this route matches the same requests as the one at %s", c.Pos(&other.Match))
+			where := ""
 			if hosts[0] != "" {
-				e.Msg += ": all for " + strings.Join(hosts, ", ")
+				where = " for " + strings.Join(hosts, " and ")
 			}
-			errs = append(errs, e)
+			errs = append(errs, c.Errorf(&r.Match, "this route matches the same requests%s as the one at %s", where, c.Pos(&other.Match)))
 		}
 	}
 	return errs

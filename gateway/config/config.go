@@ -61,7 +61,10 @@ func Parse(f *Files) (*Config, error) {
 	if err != nil {
 		return c, err
 	}
-	c.Warnings = doc.finish(doc.warnings).sorted()
+	if len(c.Routes) == 0 {
+		doc.warnings = append(doc.warnings, c.Errorf(&c.Routes, "there are no routes, so every request is answered with 404"))
+	}
+	c.Warnings = doc.finish(slices.Concat(doc.warnings, f.idle)).sorted()
 	return c, nil
 }
 

@@ -21,6 +21,7 @@ type Files struct {
 	files    []*sourceFile
 	includes []include
 	bad      Errors // includes that could not be read; Parse reports them with all else
+	idle     Errors // includes that match no file, which may be right
 }
 
 // include is a pattern, absolute or relative to the working folder, and where it
@@ -111,6 +112,8 @@ func (f *Files) follow() {
 		names, err := expandGlob(inc.glob)
 		if err != nil {
 			f.blame(inc, err)
+		} else if len(names) == 0 {
+			f.idle = append(f.idle, f.files[0].errorAt(inc.at, "include: no file matches %s", inc.glob))
 		}
 		for _, name := range names {
 			real := realPath(name)

@@ -146,6 +146,27 @@ func TestIncludeOfItself(t *testing.T) {
 	}
 }
 
+func TestIdle(t *testing.T) {
+	f := func(text string, wants ...string) {
+		t.Helper()
+		tree(t, map[string]string{"p.yaml": text, "r.d/.hidden.yaml": "", "s.d/s.yaml": "upstreams: {b: {discover: {static: {}}}}\n"})
+		c, err := Load("p.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, w := range c.Warnings {
+			got = append(got, fmt.Sprintf("%v: %s", w.Pos, w.Msg))
+		}
+		if diff := cmp.Diff(wants, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+	f("include: [r.d/*.yaml, s.d/*.yaml]\n"+upstreamFile+routeFile, "p.yaml:1:11: include: no file matches r.d/*.yaml")
+	f(upstreamFile, "p.yaml:1:1: there are no routes, so every request is answered with 404")
+	f("include: [s.d/*.yaml]\n"+upstreamFile+"routes: []\n", "p.yaml:3:1: there are no routes, so every request is answered with 404")
+}
+
 // C12: expansion happens once, in values, when the file is loaded.
 func TestExpand(t *testing.T) {
 	tree(t, map[string]string{"secret": "from file\n", "dir/two": "a\nb\n\n"})
