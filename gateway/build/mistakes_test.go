@@ -297,12 +297,14 @@ func TestAllMistakesAtOnce(t *testing.T) {
 	}
 }
 
-// Expanded values do not stand in what is told of them.
+// What a file of secrets holds does not stand in what is told of it.
 func TestMistakesShowNoSecrets(t *testing.T) {
-	t.Setenv("FOLDER", "/a-folder-that-nobody-is-to-know")
 	p := newProcess(t)
-	got := p.mistakes(lines(`upstreams:`, `  a:`, `    discover: {static: {targets: ["127.0.0.1:9000"]}}`, `    protocol: https`, `    tls: {ca: "${FOLDER}/ca.pem"}`))
-	want := []string{"5:15: open ${FOLDER}/ca.pem: no such file or directory"}
+	if err := os.WriteFile(filepath.Join(filepath.Dir(p.name), "folder"), []byte("/a-folder-that-nobody-is-to-know\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := p.mistakes(lines(`upstreams:`, `  a:`, `    discover: {static: {targets: ["127.0.0.1:9000"]}}`, `    protocol: https`, `    tls: {ca: "${file:folder}/ca.pem"}`))
+	want := []string{"5:15: open ${file:folder}/ca.pem: no such file or directory"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

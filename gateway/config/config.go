@@ -77,14 +77,14 @@ func (c *Config) Pos(field any) Pos {
 	return Pos{File: s.node.file.name, Line: at.line, Column: at.column}
 }
 
-// Errorf makes an error about a setting; field is as for Pos. Values that came
-// out of a ${...} stand in it unexpanded.
+// Errorf makes an error about a setting; field is as for Pos. Secrets are taken
+// out of it.
 func (c *Config) Errorf(field any, format string, args ...any) *Error {
 	s := c.find(field)
 	under := fmt.Errorf(format, args...)
 	e := s.errorf("%s", c.doc.scrub(s.node, under.Error()))
 	e.Err = errors.Unwrap(under)
-	return e
+	return c.doc.finish(Errors{e})[0]
 }
 
 // Fingerprint is equal for settings that mean the same after the expansion of

@@ -181,11 +181,11 @@ listeners:
 }
 
 func TestErrorf(t *testing.T) {
-	t.Setenv("PITHEAD_TEST_TO", "hidden-upstream")
-	c := parse(t, "upstreams: {hidden-upstream: {discover: {static: {}}}}\nroutes:\n- match: {prefix: /}\n  to: ${PITHEAD_TEST_TO}\n")
+	t.Setenv("PITHEAD_TEST_TO", "orders")
+	c := parse(t, "upstreams: {orders: {discover: {static: {}}}}\nroutes:\n- match: {prefix: /}\n  to: ${PITHEAD_TEST_TO}\n")
 	cause := errors.New("cause")
 	e := c.Errorf(&c.Routes[0].To, "upstream %q is no good: %w", c.Routes[0].To, cause)
-	want := "x.yaml:4:7: upstream \"${PITHEAD_TEST_TO}\" is no good: cause\n  to: ${PITHEAD_TEST_TO}\n      ^"
+	want := "x.yaml:4:7: upstream \"orders\" is no good: cause\n  to: ${PITHEAD_TEST_TO}\n      ^"
 	if e.Error() != want {
 		t.Errorf("got\n%s\nwant\n%s", e.Error(), want)
 	}

@@ -33,15 +33,17 @@ type value struct {
 	slot slot
 }
 
-// hidden is the expanded text of a scalar and what errors show in its place.
+// hidden is a secret and what errors show in its place. Secrets are settings of
+// that type and whatever comes from a ${file:}. The value of a plain ${NAME} is
+// shown like any other: an address in use is of no help without it.
 type hidden struct{ text, shown string }
 
 func (d *document) expand(n *node) error {
 	if err := expandAll(n); err != nil {
 		return err
 	}
-	if n.expanded {
-		d.hidden = append(d.hidden, hidden{n.text, n.raw})
+	for _, h := range n.fromFiles {
+		d.conceal(h)
 	}
 	return nil
 }
@@ -134,12 +136,13 @@ func (d *document) secret(s slot) {
 		d.warnings = append(d.warnings, s.errorf("everybody on this machine can read the secret in %s; chmod o-r it", s.node.exposed))
 	}
 	if s.node.kind == scalarNode && publicReference(s.node.raw) {
+		d.conceal(hidden{s.node.text, s.node.raw})
 		return
 	}
 	s.node.walk(func(n *node) {
 		n.file.mask(mask{n.at, n.end})
 		if n.kind == scalarNode {
-			d.hidden = append(d.hidden, hidden{n.text, redacted})
+			d.conceal(hidden{n.text, redacted})
 		}
 	})
 }
@@ -152,30 +155,54 @@ func publicReference(raw string) bool {
 	return strings.HasPrefix(raw, "${") && strings.Index(raw, "}") == len(raw)-1 && !strings.Contains(raw, ":-")
 }
 
-// scrub takes what must not be shown out of a message about n: what ${...} stood
-// for, and secrets. Elsewhere in the files very short values are left alone,
-// because every message would have some of them.
+// minHidden is the length of the secrets that are hidden everywhere. Every
+// message would have some of the shorter ones.
+const minHidden = 4
+
+// conceal keeps the longest first: a secret may be the beginning of another.
+func (d *document) conceal(h hidden) {
+	i, _ := slices.BinarySearchFunc(d.hidden, h, func(a, b hidden) int { return cmp.Compare(len(b.text), len(a.text)) })
+	d.hidden = slices.Insert(d.hidden, i, h)
+}
+
+// scrub takes short secrets out of a message about their own setting.
 func (d *document) scrub(n *node, msg string) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if n.expanded {
-		msg = replaceText(msg, n.text, n.raw)
+	own := n.fromFiles
+	if d.secrets[n] && n.expanded {
+		own = append([]hidden{{n.text, n.raw}}, own...)
 	}
-	for _, h := range d.hidden {
-		if len(h.text) >= 4 {
+	for _, h := range own {
+		if len(h.text) < minHidden {
 			msg = replaceText(msg, h.text, h.shown)
 		}
 	}
 	return msg
 }
 
+// hide takes out all secrets that are known by now.
+func (d *document) hide(msg string) string {
+	for _, h := range d.hidden {
+		if len(h.text) >= minHidden {
+			msg = replaceText(msg, h.text, h.shown)
+		}
+	}
+	return msg
+}
+
+// replaceText leaves alone what it has put in before.
 func replaceText(msg, text, shown string) string {
 	if text == "" {
 		return msg
 	}
-	msg = strings.ReplaceAll(msg, text, shown)
 	quoted := strconv.Quote(text)
-	return strings.ReplaceAll(msg, quoted[1:len(quoted)-1], shown)
+	replacer := strings.NewReplacer(text, shown, quoted[1:len(quoted)-1], shown)
+	parts := strings.Split(msg, shown)
+	for i, part := range parts {
+		parts[i] = replacer.Replace(part)
+	}
+	return strings.Join(parts, shown)
 }
 
 // mask is a piece of a file, from one place to before another, that is not shown.
@@ -214,12 +241,13 @@ func (s *sourceFile) masked(n int, line string) string {
 	return line
 }
 
-// finish shows the source lines anew: a line may hold a secret that was not
-// known to be one when the error was made.
+// finish shows the source lines and messages anew: they may hold a secret that
+// was not known to be one when the error was made.
 func (d *document) finish(errs Errors) Errors {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, e := range errs {
+		e.Msg = d.hide(e.Msg)
 		if s := d.files[e.file]; s.name == e.File {
 			e.Source, e.caret = excerpt(s.masked(e.Line, s.line(e.Line)), e.Column)
 		}

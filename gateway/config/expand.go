@@ -42,6 +42,9 @@ func expandAll(n *node) error {
 			}
 			out.WriteString(value)
 			n.expanded = true
+			if strings.HasPrefix(name, "file:") {
+				n.fromFiles = append(n.fromFiles, hidden{value, "${" + name + "}"})
+			}
 			rest = behind
 		default:
 			out.WriteByte('$')

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/kind"
 )
 
 // tree writes files into a fresh folder, which becomes the working folder.
@@ -291,8 +292,63 @@ routes: [{match: {prefix: /}, to: a, use: [{login: {
 	if strings.Contains(e.Error(), "plain-secret") {
 		t.Errorf("a message shows it: %v", e)
 	}
-	e = c.Errorf(&c.Routes[0].To, "login with %s failed", "env-secret")
+	e = c.Errorf(&c.Routes[0].To, "login with %s and %s failed", "env-secret", "default-secret")
 	if strings.Contains(e.Error(), "env-secret") {
 		t.Errorf("a message about something else shows it: %v", e)
+	}
+}
+
+// A12, C12: what errors show of ${...}.
+func TestShown(t *testing.T) {
+	tree(t, map[string]string{"password": "file-secret\n", "pin": "123\n"})
+	t.Setenv("PITHEAD_TEST_ADDRESS", "127.0.0.1:9")
+	t.Setenv("PITHEAD_TEST_TOKEN", "env-secret")
+	t.Setenv("PITHEAD_TEST_SHORT", "abc")
+	text := shortest + `listeners: {w: {address: "${PITHEAD_TEST_ADDRESS}"}, v: {address: "${NONE:-127.0.0.1:8}"}}
+access_log: {output: "db://u:${file:password}@h"}
+admin: {address: "${NONE:-127.0.0.1:7}", token: "${PITHEAD_TEST_TOKEN}", hosts: ["h${file:pin}"]}
+middleware: {m: {login: {password: "${PITHEAD_TEST_SHORT}", more: ["${NONE:-other-secret}"]}}}
+`
+	c := parse(t, text)
+	if err := c.Middleware["m"].Decode(&login{}); err != nil {
+		t.Fatal(err)
+	}
+	f := func(field any, msg, want string) {
+		t.Helper()
+		if e := c.Errorf(field, "%s", msg); e.Msg != want {
+			t.Errorf("got  %s\nwant %s", e.Msg, want)
+		}
+	}
+	f(&c.Listeners["w"].Address, "listen 127.0.0.1:9: in use", "listen 127.0.0.1:9: in use")
+	f(&c.Listeners["v"].Address, "listen 127.0.0.1:8: in use", "listen 127.0.0.1:8: in use")
+	f(&c.Admin.Address, "listen 127.0.0.1:7: in use", "listen 127.0.0.1:7: in use")
+	f(&c.AccessLog.Output, "open db://u:file-secret@h: no", "open db://u:${file:password}@h: no")
+	f(&c.AccessLog.Output, "bad password file-secret", "bad password ${file:password}")
+	f(&c.Routes, "file-secret env-secret other-secret", "${file:password} ${PITHEAD_TEST_TOKEN} [redacted]")
+	f(&c.Admin.Token, `"env-secret" is bad`, `"${PITHEAD_TEST_TOKEN}" is bad`)
+	f(&c.Admin.Hosts[0], "no host h123", "no host h${file:pin}")
+	errs := c.Middleware["m"].Errors(kind.At("password", "abc is too short"))
+	if len(errs) != 1 || errs[0].Msg != "${PITHEAD_TEST_SHORT} is too short" {
+		t.Errorf("got %v", errs)
+	}
+
+	if err := c.Refuse(errs); err == nil || strings.Count(err.Error(), "PITHEAD_TEST_SHORT") != 2 {
+		t.Errorf("told again: %v", err)
+	}
+	if got := replaceText(replaceText("pass is short", "pass", "${file:pass}"), "pass", "${file:pass}"); got != "${file:pass} is short" {
+		t.Errorf("hidden twice: %s", got)
+	}
+
+	// The token is found to be a secret only after the mistake before it.
+	_, err := Parse(FilesOf("x.yaml", []byte(shortest+`access_log: {format: "${PITHEAD_TEST_TOKEN}"}
+reload: {poll: "${PITHEAD_TEST_TOKEN}"}
+admin: {address: "a b", token: "${PITHEAD_TEST_TOKEN}", tokn: "other-secret"}
+`)))
+	if err == nil || strings.Contains(err.Error(), "-secret") {
+		t.Errorf("got %v", err)
+	}
+	_, err = Parse(FilesOf("x.yaml", []byte(shortest+"admin: {token: {a: plain-secret}}\n")))
+	if err == nil || strings.Contains(err.Error(), "-secret") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -33,6 +33,8 @@ type node struct {
 	expanded bool
 	exposed  string // a file that everybody can read and that text comes from
 
+	fromFiles []hidden // the parts of text that stand in files of their own
+
 	entries []entry
 	items   []*node
 }
