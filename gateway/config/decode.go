@@ -45,13 +45,18 @@ func (d *decoder) fail(e *Error) {
 
 // unsure marks a setting that has not become what was written, and all around it.
 func (d *decoder) unsure(path string) {
-	d.failed[""] = d.failed[""]
-	for i, c := range path {
-		if c == '.' || c == '[' {
-			d.failed[path[:i]] = d.failed[path[:i]]
+	mark := func(path string) {
+		if _, known := d.failed[path]; !known {
+			d.failed[path] = false
 		}
 	}
-	d.failed[path] = d.failed[path]
+	mark("")
+	for i, c := range path {
+		if c == '.' || c == '[' {
+			mark(path[:i])
+		}
+	}
+	mark(path)
 }
 
 // follows says whether a fault that Validate found may be none of its own: the
