@@ -253,6 +253,9 @@ func (w *watchLoop) run(ctx context.Context) {
 		case <-w.moved:
 			set = w.settle()
 			poll.Reset(set.Poll)
+			if set.Watch { // a folder that is watched from now on may have changed before
+				quiet.Reset(set.Debounce)
+			}
 			continue
 		case <-w.notices:
 			if !set.Watch {

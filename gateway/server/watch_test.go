@@ -22,6 +22,7 @@ type disk struct {
 	mu      sync.Mutex
 	text    string
 	notices chan struct{}
+	moved   chan struct{}
 	last    [32]byte
 	applied []string
 	reload  config.Reload
@@ -74,11 +75,11 @@ func (d *disk) settings() config.Reload {
 func onDisk(t *testing.T, f func(d *disk)) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &disk{
-			text: "good", notices: make(chan struct{}, 1), last: sha256.Sum256([]byte("good")),
+			text: "good", notices: make(chan struct{}, 1), moved: make(chan struct{}), last: sha256.Sum256([]byte("good")),
 			reload: config.Reload{Watch: true, Debounce: 250 * time.Millisecond, Poll: 10 * time.Second},
 		}
 		loop := &watchLoop{
-			notices: d.notices, moved: make(chan struct{}), read: d.read,
+			notices: d.notices, moved: d.moved, read: d.read,
 			seen: d.seen, reload: d.apply, settle: d.settings,
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -130,6 +131,14 @@ func TestWatchLoop(t *testing.T) {
 			d.want(t)
 			pass(time.Second)
 			d.want(t, text)
+		})
+	})
+	t.Run("a write into a new folder before it is watched", func(t *testing.T) {
+		onDisk(t, func(d *disk) {
+			d.set("new") // no notice: nobody looks at that folder yet
+			d.moved <- struct{}{}
+			pass(900 * time.Millisecond)
+			d.want(t, "new")
 		})
 	})
 	t.Run("fault 25: one rename is applied once and within a second", func(t *testing.T) {
