@@ -22,12 +22,13 @@ import (
 // the end is harmless.
 type Exchange struct {
 	// Set by the server and the canonical view.
-	ID       string     // request id, unique for this process and safe to log
-	Start    time.Time  // when the gateway had the head of the request
-	Listener string     // name of the listener that accepted it
-	Client   netip.Addr // the client, behind any trusted proxies; unmapped, without zone
-	Trusted  bool       // the peer is one of trusted_proxies
-	Scheme   string     // "http" or "https", as the client used it
+	Request  *http.Request // the client's request as the canonical view left it; nil before. Not for writing
+	ID       string        // request id, unique for this process and safe to log
+	Start    time.Time     // when the gateway had the head of the request
+	Listener string        // name of the listener that accepted it
+	Client   netip.Addr    // the client, behind any trusted proxies; unmapped, without zone
+	Trusted  bool          // the peer is one of trusted_proxies
+	Scheme   string        // "http" or "https", as the client used it
 
 	// Set by the route match and the middlewares.
 	Route    string  // name of the route; "" when none matched

@@ -59,6 +59,7 @@ func (s *Snapshot) route(r *http.Request, x *gateway.Exchange) (*compiledRoute, 
 	if err != nil {
 		return nil, err
 	}
+	x.Request = r
 	match := s.table.Match(r)
 	if match.Rule < 0 {
 		return nil, errNoRoute

@@ -4,32 +4,11 @@ import (
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/pithead/pithead/gateway/kind"
 )
 
 // DefaultListener is the address that is listened on when a configuration names
 // none.
 const DefaultListener = ":8080"
-
-// SetDefaults gives the sub-structs of which there is always one their values.
-func (l *Limits) SetDefaults() {
-	*l = Limits{
-		HeaderBytes: 16 * kind.KiB, HeaderFields: 100, Target: 8 * kind.KiB, QueryParams: 1000, Cookies: 100,
-		Connections: 10_000, ConnectionsPerClient: 256, Streams: 100,
-	}
-}
-
-// SetDefaults sets the values that the comments of the fields name.
-func (t *Timeouts) SetDefaults() {
-	*t = Timeouts{
-		Header: 10 * time.Second, BodyIdle: 30 * time.Second, BodyRate: 500,
-		WriteIdle: 60 * time.Second, Idle: 75 * time.Second,
-	}
-}
-
-// SetDefaults sets the values that the comments of the fields name.
-func (t *TLS) SetDefaults() { t.MinVersion = "1.2" }
 
 // SetDefaults sets the values that the comments of the fields name.
 func (a *Admin) SetDefaults() { a.Address = "127.0.0.1:9901" }
@@ -46,25 +25,6 @@ func (r *Reload) SetDefaults() {
 func (s *Shutdown) SetDefaults() {
 	*s = Shutdown{Delay: 5 * time.Second, LameDuck: time.Second, Grace: 25 * time.Second}
 }
-
-// SetDefaults sets the values that the comments of the fields name.
-func (u *Upstream) SetDefaults() { u.Protocol, u.MaxIdle = "http", 64 }
-
-// SetDefaults sets the values that the comments of the fields name.
-func (h *Health) SetDefaults() {
-	*h = Health{Interval: 5 * time.Second, Timeout: 3 * time.Second, Healthy: 2, Unhealthy: 3}
-}
-
-// SetDefaults sets the values that the comments of the fields name.
-func (t *UpstreamTimeouts) SetDefaults() {
-	*t = UpstreamTimeouts{
-		Connect: 2 * time.Second, TLSHandshake: 5 * time.Second, Response: 30 * time.Second,
-		BodyIdle: 60 * time.Second, StreamIdle: time.Hour, Idle: 4 * time.Second,
-	}
-}
-
-// SetDefaults sets the values that the comments of the fields name.
-func (r *Route) SetDefaults() { r.Timeout, r.BodyLimit = 300*time.Second, 10*kind.MiB }
 
 // prune takes out what could not be understood at all, so that whoever looks for
 // more mistakes meets no nil and no word that has been complained of.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -57,79 +56,6 @@ func (f *faults) oneOf(path, value string, known ...string) {
 	}
 }
 
-// Validate checks what a listener says of itself.
-func (l *Listener) Validate() error {
-	var f faults
-	if _, err := parseAddress(l.Address); err != nil {
-		f.at("address", "%w", err)
-	}
-	known := []string{"h1", "h2c"}
-	if l.TLS != nil {
-		known = []string{"h1", "h2"}
-	}
-	for i, p := range l.Protocols {
-		path := "protocols[" + strconv.Itoa(i) + "]"
-		switch {
-		case l.TLS == nil && p == "h2":
-			f.at(path, "h2 needs tls; without it the name is h2c")
-		case l.TLS != nil && p == "h2c":
-			f.at(path, "h2c is HTTP/2 without TLS; with tls the name is h2")
-		case slices.Contains(l.Protocols[:i], p):
-			f.at(path, "%s stands here a second time", p)
-		default:
-			f.oneOf(path, p, known...)
-		}
-	}
-	return f.err()
-}
-
-// Validate checks what a TLS listener says of itself.
-func (t *TLS) Validate() error {
-	var f faults
-	if len(t.Certificates) == 0 {
-		f.at("certificates", "at least one certificate is required")
-	}
-	f.oneOf("min_version", t.MinVersion, "1.2", "1.3")
-	return f.err()
-}
-
-// Validate wants the names of both files.
-func (c *Certificate) Validate() error {
-	var f faults
-	if c.Cert == "" {
-		f.at("cert", "names no file")
-	}
-	if c.Key == "" {
-		f.at("key", "names no file")
-	}
-	return f.err()
-}
-
-// Validate checks the bounds of the bounds.
-func (l *Limits) Validate() error {
-	var f faults
-	f.size("header_bytes", l.HeaderBytes, kind.KiB, kind.MiB)
-	f.number("header_fields", l.HeaderFields, 1, 10_000)
-	f.size("target", l.Target, 256, kind.MiB)
-	f.number("query_params", l.QueryParams, 1, 100_000)
-	f.number("cookies", l.Cookies, 1, 10_000)
-	f.number("connections", l.Connections, 1, 10_000_000)
-	f.number("connections_per_client", l.ConnectionsPerClient, 1, 10_000_000)
-	f.number("streams", l.Streams, 1, 10_000)
-	return f.err()
-}
-
-// Validate checks that every time has an end.
-func (t *Timeouts) Validate() error {
-	var f faults
-	f.time("header", t.Header, 1)
-	f.time("body_idle", t.BodyIdle, 1)
-	f.size("body_rate", t.BodyRate, 0, kind.GiB)
-	f.time("write_idle", t.WriteIdle, 1)
-	f.time("idle", t.Idle, 1)
-	return f.err()
-}
-
 // Validate refuses an admin listener that strangers reach without a token.
 func (a *Admin) Validate() error {
 	var f faults
@@ -178,83 +104,6 @@ func (s *Shutdown) Validate() error {
 	f.time("delay", s.Delay, 0)
 	f.time("lame_duck", s.LameDuck, 0)
 	f.time("grace", s.Grace, 0)
-	return f.err()
-}
-
-// Validate checks what an upstream says of itself.
-func (u *Upstream) Validate() error {
-	var f faults
-	f.oneOf("protocol", u.Protocol, "http", "https", "h2c")
-	if u.TLS != nil && u.Protocol != "https" {
-		f.at("tls", "needs protocol: https")
-	}
-	if u.Host != "" {
-		if err := checkHostPort(u.Host); err != nil {
-			f.at("host", "%w", err)
-		}
-	}
-	for name := range u.Arms {
-		if !nameForm.MatchString(name) {
-			f.at("arms."+name, "%s", badName(name))
-		}
-	}
-	f.number("max_idle", u.MaxIdle, 1, 100_000)
-	return f.err()
-}
-
-// Validate refuses an arm without a condition: it would be the whole upstream.
-func (a *Arm) Validate() error {
-	if a.Tag == "" && len(a.Meta) == 0 {
-		return kind.At("", "an arm needs a tag or meta")
-	}
-	return nil
-}
-
-// Validate checks the numbers of a health check.
-func (h *Health) Validate() error {
-	var f faults
-	switch _, err := url.ParseRequestURI(h.Path); {
-	case !strings.HasPrefix(h.Path, "/"):
-		f.at("path", "%q does not begin with a slash", h.Path)
-	case strings.Contains(h.Path, "#"):
-		f.at("path", "%q holds a #, which no request has; write %%23 for the character itself", h.Path)
-	case err != nil:
-		f.at("path", "%q is no path of a request; a %% is written %%25", h.Path)
-	}
-	f.time("interval", h.Interval, 10*time.Millisecond)
-	f.time("timeout", h.Timeout, time.Millisecond)
-	f.number("healthy", h.Healthy, 1, 100)
-	f.number("unhealthy", h.Unhealthy, 1, 100)
-	for i, status := range h.Statuses {
-		f.number("statuses["+strconv.Itoa(i)+"]", status, 100, 599)
-	}
-	return f.err()
-}
-
-// Validate checks that every time has an end.
-func (t *UpstreamTimeouts) Validate() error {
-	var f faults
-	f.time("connect", t.Connect, 1)
-	f.time("tls_handshake", t.TLSHandshake, 1)
-	f.time("response", t.Response, 1)
-	f.time("body_idle", t.BodyIdle, 1)
-	f.time("stream_idle", t.StreamIdle, 1)
-	f.time("idle", t.Idle, 1)
-	return f.err()
-}
-
-var encodedNames = []string{"slash", "percent", "semicolon"}
-
-// Validate checks what a route says of itself.
-func (r *Route) Validate() error {
-	var f faults
-	if r.Name != "" && !nameForm.MatchString(r.Name) {
-		f.at("name", "%s", badName(r.Name))
-	}
-	f.time("timeout", r.Timeout, 1)
-	for i, word := range r.AllowEncoded {
-		f.oneOf("allow_encoded["+strconv.Itoa(i)+"]", word, encodedNames...)
-	}
 	return f.err()
 }
 
