@@ -34,6 +34,7 @@ its own, so that it can be edited while the gateway runs.`,
 	cmd.Flags().StringVar(&o.listen, "listen", ":8080", "address of the gateway")
 	cmd.Flags().StringVar(&o.admin, "admin", defaultAdmin, "address of the admin API")
 	cmd.Flags().StringVar(&o.consul, "consul", "", "a Consul binary: start an agent and register the services there")
+	cmd.AddCommand(demoServiceCommand())
 	return cmd
 }
 

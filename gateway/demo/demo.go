@@ -33,7 +33,7 @@ func (s *Service) Env() string {
 func Start() ([]*Service, error) {
 	var all []*Service
 	for _, s := range []*Service{{Name: "stable-1", Arm: "stable"}, {Name: "stable-2", Arm: "stable"}, {Name: "canary-1", Arm: "canary"}} {
-		if err := s.start(); err != nil {
+		if err := s.start("127.0.0.1:0"); err != nil {
 			return nil, errors.Join(fmt.Errorf("start demo service %s: %w", s.Name, err), Stop(all))
 		}
 		all = append(all, s)
@@ -57,8 +57,24 @@ func Stop(services []*Service) error {
 	return errors.Join(errs...)
 }
 
-func (s *Service) start() error {
-	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+// Run serves one instance on address until ctx ends. ready is told where, once
+// it takes requests.
+func Run(ctx context.Context, name, arm, address string, ready func(addr string)) error {
+	s := &Service{Name: name, Arm: arm}
+	if err := s.start(address); err != nil {
+		return err
+	}
+	ready(s.Addr)
+	select {
+	case <-ctx.Done():
+		return Stop([]*Service{s})
+	case err := <-s.done:
+		return err
+	}
+}
+
+func (s *Service) start(address string) error {
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return err
 	}
