@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 )
 
 // Block is a piece of configuration whose meaning a plug-in knows: `{kind:
@@ -72,6 +73,17 @@ func (b *Block) Over(base *Block) *Block {
 	merged := *b
 	merged.base = base
 	return &merged
+}
+
+// Without makes a block that lacks a setting. A nil block stays nil.
+func (b *Block) Without(key string) *Block {
+	if b == nil || b.slot.node.entry(key) == nil {
+		return b
+	}
+	less, n := *b, *b.slot.node
+	n.entries = slices.DeleteFunc(slices.Clone(n.entries), func(e entry) bool { return e.key == key })
+	less.slot.node = &n
+	return &less
 }
 
 // Decode fills the struct that into points to with the settings of the block and

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strconv"
@@ -19,6 +20,7 @@ var (
 	secretType   = reflect.TypeFor[gateway.Secret]()
 	durationType = reflect.TypeFor[time.Duration]()
 	sizeType     = reflect.TypeFor[kind.Size]()
+	pathType     = reflect.TypeFor[kind.Path]()
 	prefixType   = reflect.TypeFor[netip.Prefix]()
 	addrType     = reflect.TypeFor[netip.Addr]()
 
@@ -48,6 +50,9 @@ func setScalar(v reflect.Value, n *node) error {
 	}
 	if v.Kind() == reflect.String {
 		v.SetString(n.text)
+		if v.Type() == pathType && n.text != "" && !filepath.IsAbs(n.text) {
+			v.SetString(filepath.Join(n.file.dir(), n.text))
+		}
 		return nil
 	}
 	if n.quoted && !n.expanded {
@@ -177,6 +182,8 @@ func words(t reflect.Type) string {
 		return "an IP address"
 	case secretType:
 		return "a secret"
+	case pathType:
+		return "a path"
 	case blockType:
 		return "a block"
 	}
