@@ -37,6 +37,7 @@ type Stats struct {
 	Requests  atomic.Uint64 // attempts begun
 	Failures  atomic.Uint64 // attempts that failed by the upstream's or the network's fault
 	Unhealthy atomic.Bool   // what active checks say; false until they have said something
+	Latency   Latency       // kept while a policy follows it
 }
 
 // Policy makes a picker for a set of healthy endpoints. It is called again on

@@ -190,6 +190,7 @@ func (a *attempt) take(req *http.Request, resp *http.Response) error {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		a.tunnel, _ = inner.(io.ReadWriteCloser)
 	}
+	a.observeHead(resp.StatusCode)
 	if !a.watch.head(limit, stream) {
 		return context.Cause(a.ctx)
 	}
@@ -226,6 +227,7 @@ func (a *attempt) end(e *gateway.Error) {
 		a.ep.Stats.Active.Add(-1)
 		if e != nil && (e.Cause == gateway.CauseUpstream || e.Cause == gateway.CauseNetwork) {
 			a.ep.Stats.Failures.Add(1)
+			a.ep.Stats.Latency.Fail(time.Now())
 		}
 	})
 	a.cancel(nil)

@@ -28,7 +28,11 @@ type Options struct {
 	Timeouts Timeouts       // zero values mean the defaults
 	MaxIdle  int            // idle connections kept to one endpoint; default 64
 	Health   *HealthOptions // nil: every endpoint is taken to be well
-	Log      *slog.Logger   // says which upstream it is about
+
+	Zone      ZoneOptions   // which endpoints are near; the zero value prefers none
+	SlowStart time.Duration // over which an endpoint that joins gets to its full share; 0 is at once
+
+	Log *slog.Logger // says which upstream it is about
 
 	dial dialFunc // for tests
 }
@@ -79,6 +83,7 @@ type Cluster struct {
 	endpoints   []*gateway.Endpoint
 	unsubscribe func()
 	started     bool
+	ramps       ramps
 }
 
 var _ gateway.Cluster = (*Cluster)(nil)
@@ -151,6 +156,7 @@ func (c *Cluster) Close() error {
 		return nil
 	}
 	unsubscribe := c.unsubscribe
+	c.ramps.stop()
 	endpoints := c.endpoints
 	c.endpoints = nil
 	c.mu.Unlock()
@@ -273,26 +279,35 @@ func (c *Cluster) flipped() {
 func (c *Cluster) rebuild() {
 	c.stale.Store(false) // first, so that a flip from here on asks for another one
 	s := &set{members: make([]member, len(c.endpoints)), subsets: make(map[string]group, len(c.opts.Subsets))}
-	healthy := make([]*gateway.Endpoint, 0, len(c.endpoints))
 	for i, ep := range c.endpoints {
 		// Without checks nobody would ever clear what those of an earlier
 		// configuration have found.
 		s.members[i] = member{ep, c.checks == nil || !ep.Stats.Unhealthy.Load()}
-		if s.members[i].healthy {
-			healthy = append(healthy, ep)
-		}
 	}
-	s.all = group{c.opts.Policy(healthy), healthy}
+	c.startSlowly(s.members)
+	s.all = c.newGroup(s.members)
 	for name, sel := range c.opts.Subsets {
-		var chosen []*gateway.Endpoint
-		for _, ep := range healthy {
-			if sel.matches(ep.Target) {
-				chosen = append(chosen, ep)
+		var chosen []member
+		for _, m := range s.members {
+			if sel.matches(m.ep.Target) {
+				chosen = append(chosen, m)
 			}
 		}
-		s.subsets[name] = group{c.opts.Policy(chosen), chosen}
+		s.subsets[name] = c.newGroup(chosen)
 	}
 	c.set.Store(s)
+}
+
+// newGroup makes the subset of these members.
+func (c *Cluster) newGroup(members []member) group {
+	healthy := make([]*gateway.Endpoint, 0, len(members))
+	for _, m := range members {
+		if m.healthy {
+			healthy = append(healthy, m.ep)
+		}
+	}
+	near := c.opts.Zone.choose(members, healthy)
+	return group{c.opts.Policy(c.ramps.apply(near)), healthy}
 }
 
 func (s *set) group(subset string) (g group, ok bool) {

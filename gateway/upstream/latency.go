@@ -1,0 +1,34 @@
+package upstream
+
+import (
+	"net/http"
+	"time"
+)
+
+// observeHead tells the endpoint's stats how long it took for the head of its
+// answer. The time in which the client was to send more is not the endpoint's,
+// and an answer that came before the client had sent everything tells nothing.
+// An error is a failure even if it came fast.
+func (a *attempt) observeHead(status int) {
+	latency := &a.ep.Stats.Latency
+	if !latency.Followed() {
+		return
+	}
+	now := time.Now()
+	if status >= http.StatusInternalServerError {
+		latency.Fail(now)
+	} else if waited, ok := a.watch.waited(now); ok {
+		latency.Observe(now, waited)
+	}
+}
+
+// waited is how long the endpoint has been the one to move at now; ok is false
+// when it is the client's turn.
+func (w *watchdog) waited(now time.Time) (d time.Duration, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.since == paused {
+		return 0, false
+	}
+	return now.Sub(w.start) - w.since, true
+}

@@ -1,0 +1,35 @@
+package upstream
+
+import "github.com/pithead/pithead/gateway"
+
+// ZoneOptions say which endpoints are near and when they are enough.
+type ZoneOptions struct {
+	Prefer       string  // "" prefers none
+	MinEndpoints int     // of the zone that must be healthy
+	MinHealthy   float64 // share of the zone's endpoints, by weight, that must be healthy
+}
+
+// choose gives the healthy endpoints of the preferred zone if they are enough,
+// else all healthy ones. Nothing is in between, so that an operator who sees one
+// request leave the zone knows what the others do.
+func (z ZoneOptions) choose(members []member, healthy []*gateway.Endpoint) []*gateway.Endpoint {
+	if z.Prefer == "" {
+		return healthy
+	}
+	var near []*gateway.Endpoint
+	var known, well int
+	for _, m := range members {
+		if m.ep.Zone != z.Prefer {
+			continue
+		}
+		known += max(m.ep.Weight, 1)
+		if m.healthy {
+			well += max(m.ep.Weight, 1)
+			near = append(near, m.ep)
+		}
+	}
+	if len(near) < max(z.MinEndpoints, 1) || float64(well) < z.MinHealthy*float64(known) {
+		return healthy
+	}
+	return near
+}
