@@ -56,6 +56,7 @@ type Exchange struct {
 	upstreamSet  http.Header
 	upstreamAdd  http.Header
 	onStream     func()
+	onSend       []func(*http.Request)
 	clientErr    atomic.Pointer[error]
 }
 

@@ -125,4 +125,5 @@ func rewrite(pr *httputil.ProxyRequest) {
 	delete(h, "Http2-Settings")
 	setForwarded(h, in, s.x)
 	s.x.ApplyUpstreamHeaders(h)
+	s.x.Sending(out)
 }
