@@ -54,6 +54,10 @@ func (c *compiler) cluster(name string, u *config.Upstream) *upstream.Cluster {
 func clusterOptions(name string, u *config.Upstream, o upstream.Options) upstream.Options {
 	o.Name, o.Protocol, o.Host, o.MaxIdle = name, u.Protocol, u.Host, u.MaxIdle
 	o.Timeouts = upstream.Timeouts(u.Timeouts)
+	o.SlowStart = u.SlowStart
+	if z := u.Zone; z != nil {
+		o.Zone = upstream.ZoneOptions{Prefer: z.Prefer, MinEndpoints: z.MinEndpoints, MinHealthy: z.MinHealthy}
+	}
 	o.Subsets = make(map[string]upstream.Selector, len(u.Arms))
 	for arm, selector := range u.Arms {
 		o.Subsets[arm] = upstream.Selector{Tag: selector.Tag, Meta: selector.Meta}

@@ -29,6 +29,13 @@ type Upstream struct {
 	Timeouts UpstreamTimeouts `yaml:"timeouts"`
 	// MaxIdle is how many idle connections are kept to one endpoint. Default: 64.
 	MaxIdle int `yaml:"max_idle"`
+	// Zone prefers the endpoints that are near. Default: none, all zones are alike.
+	Zone *Zone `yaml:"zone"`
+	// SlowStart is the time over which an endpoint that joins the others, or comes
+	// back healthy, gets from 10 % of its weight to all of it, in ten equal steps.
+	// The endpoints that are there at the start have their whole weight at once.
+	// At least 1s. Default: off.
+	SlowStart time.Duration `yaml:"slow_start"`
 }
 
 // Arm selects endpoints by label. All given conditions must hold.
@@ -37,6 +44,34 @@ type Arm struct {
 	Tag string `yaml:"tag"`
 	// Meta that the endpoint must have, key by key.
 	Meta map[string]string `yaml:"meta"`
+}
+
+// Zone keeps requests near: only healthy endpoints of the preferred zone get them
+// as long as both conditions hold, and all healthy endpoints by their weights as
+// soon as one does not. Each arm is judged by its own endpoints. An endpoint
+// whose connection fails is made up for by those of other zones too.
+type Zone struct {
+	// Prefer is the zone of the gateway, as discovery calls it; `${ZONE:-}` takes
+	// it from the environment. Empty prefers none. Required.
+	Prefer string `yaml:"prefer,required"`
+	// MinEndpoints is how many endpoints of the zone must be healthy. Default: 2.
+	MinEndpoints int `yaml:"min_endpoints"`
+	// MinHealthy is the share of the zone's endpoints, by weight, that must be
+	// healthy, 0 to 1. Default: 0.7.
+	MinHealthy float64 `yaml:"min_healthy"`
+}
+
+// SetDefaults sets the values that the comments of the fields name.
+func (z *Zone) SetDefaults() { z.MinEndpoints, z.MinHealthy = 2, 0.7 }
+
+// Validate checks the numbers.
+func (z *Zone) Validate() error {
+	var f faults
+	f.number("min_endpoints", z.MinEndpoints, 1, 10_000)
+	if !(z.MinHealthy >= 0 && z.MinHealthy <= 1) { // not NaN either
+		f.at("min_healthy", "%v is not between 0 and 1; 0.7 is 70 %%", z.MinHealthy)
+	}
+	return f.err()
 }
 
 // Health is an active HTTP check of each endpoint.
@@ -116,6 +151,9 @@ func (u *Upstream) Validate() error {
 		}
 	}
 	f.number("max_idle", u.MaxIdle, 1, 100_000)
+	if u.SlowStart != 0 {
+		f.time("slow_start", u.SlowStart, time.Second)
+	}
 	return f.err()
 }
 
