@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
-	"net/http"
-	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -19,12 +17,16 @@ import (
 )
 
 const (
-	consulAnswerLimit = 16 << 20
 	consulFirstLimit  = 10 * time.Second // for a query that does not block
 	consulMargin      = 5 * time.Second  // for the network, on top of a blocking query
 
 	consulMinBackoff = 250 * time.Millisecond
 	consulMaxBackoff = 4 * time.Second
+
+	// consulRecallAfter is how long a start waits for Consul before it makes do
+	// with what it remembers.
+	consulRecallAfter = time.Second
+	consulFilterLimit = 4 << 10
 )
 
 // ConsulConfig takes the instances of a service in Consul's catalogue that pass
@@ -35,16 +37,30 @@ const (
 //
 //	consul: {service: orders}
 type ConsulConfig struct {
-	// Address of the agent, best one on this machine. Default: http://127.0.0.1:8500.
+	// Address of the agent, best one on this machine: a URL, or `unix:` and the
+	// path of a socket. Default: http://127.0.0.1:8500.
 	Address string `yaml:"address"`
-	// Token is the ACL token. It needs `service:read` and `node:read`.
+	// TLS is for an address that begins with https.
+	TLS *ConsulTLS `yaml:"tls"`
+	// Token is the ACL token. It needs `service:read` and `node:read`, and
+	// `service:write` of its own service if the gateway registers itself.
 	Token gateway.Secret `yaml:"token"`
+	// TokenFile holds the token instead. It is read again for each query, so a
+	// token may be replaced at any time.
+	TokenFile kind.Path `yaml:"token_file"`
 	// Datacenter to ask for. Default: the agent's own.
 	Datacenter string `yaml:"datacenter"`
+	// Namespace to ask for, in Consul Enterprise. Default: the token's own.
+	Namespace string `yaml:"namespace"`
+	// Partition to ask for, in Consul Enterprise. Default: the agent's own.
+	Partition string `yaml:"partition"`
 	// Service is the name in the catalogue. Required.
 	Service string `yaml:"service"`
 	// Tags that an instance must all have. Default: none.
 	Tags []string `yaml:"tags"`
+	// Filter is an expression in Consul's filter language that an instance must
+	// satisfy, such as `Service.Meta.version == "v2"`. Default: none.
+	Filter string `yaml:"filter"`
 	// Stale lets any server answer, not only the leader, so that the loss of a leader is no outage. Default: true.
 	Stale bool `yaml:"stale"`
 	// Wait is how long Consul may hold a query while nothing changes, 1s to 10m. Default: 30s.
@@ -53,8 +69,16 @@ type ConsulConfig struct {
 	// the catalogue, as they do when Consul is restarted without its data. Default: 30s.
 	Grace time.Duration `yaml:"grace"`
 	// AllowLoopback accepts instances on loopback addresses. They are also
-	// accepted when the agent itself has one. Default: false.
+	// accepted when the agent itself has one, or a Unix socket. Default: false.
 	AllowLoopback bool `yaml:"allow_loopback"`
+	// Snapshot is a folder in which the last sets are remembered, for a start while
+	// Consul is away: until it answers, the remembered endpoints are used if they
+	// were confirmed less than a day ago. The folder is made if it is missing.
+	// Default: nothing is remembered.
+	Snapshot kind.Path `yaml:"snapshot"`
+	// Register enters the gateway itself in the catalogue. Only below `consul` in
+	// the process file. Default: it is not entered.
+	Register *RegisterConfig `yaml:"register"`
 }
 
 func init() {
@@ -70,6 +94,15 @@ func (c ConsulConfig) Validate() error {
 	if _, err := parseConsulAddress(c.Address); err != nil {
 		errs = append(errs, kind.At("address", "%w", err))
 	}
+	if c.TLS != nil && !strings.HasPrefix(c.Address, "https:") {
+		errs = append(errs, kind.At("tls", "needs an address that begins with https"))
+	}
+	if c.Token != "" && c.TokenFile != "" {
+		errs = append(errs, kind.At("token_file", "token is set too, here or in what is inherited; give one of them"))
+	}
+	if err := checkFilter(c.Filter); err != nil {
+		errs = append(errs, kind.At("filter", "%w", err))
+	}
 	if strings.Contains(c.Service, "/") || c.Service == "." || c.Service == ".." { // it is a segment of a path
 		errs = append(errs, kind.At("service", "%q is no name of a service", c.Service))
 	}
@@ -82,88 +115,45 @@ func (c ConsulConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
-func parseConsulAddress(address string) (*url.URL, error) {
-	u, err := url.Parse(address)
-	switch {
-	case err != nil:
-		return nil, errors.New("is no URL") // the error of url.Parse would repeat a password
-	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
-		return nil, errors.New("must look like http://127.0.0.1:8500")
-	case u.User != nil:
-		return nil, errors.New("must not hold a password; use token")
-	case u.RawQuery != "" || u.Fragment != "":
-		return nil, errors.New("must end with the port or a path")
-	default:
-		return u, nil
-	}
-}
-
 type consulSource struct {
 	ConsulConfig
-	env       Env
-	client    *api.Client
-	transport *http.Transport
-	loopback  bool // instances on loopback are welcome
+	env      Env
+	client   *consulClient
+	loopback bool // instances on loopback are welcome
+	snapshot *consulSnapshot
+
+	answered  bool         // Consul has, so that what the snapshot remembers is of no more use; Watch's own
+	confirmed atomic.Int64 // when the set that is being published was confirmed, in Unix nanoseconds
 }
 
-func newConsul(c ConsulConfig, env Env) (gateway.Source, error) {
-	return dialConsul(c, env, (&net.Dialer{Timeout: 5 * time.Second}).DialContext)
-}
-
-type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+func newConsul(c ConsulConfig, env Env) (gateway.Source, error) { return dialConsul(c, env, nil) }
 
 func dialConsul(c ConsulConfig, env Env, dial dialFunc) (*consulSource, error) {
 	if c.Service == "" {
 		return nil, kind.At("service", "is required: the name of the service in Consul")
 	}
+	if c.Register != nil {
+		return nil, kind.At("register", "is about the gateway itself; write it below consul: in the process file")
+	}
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	u, err := parseConsulAddress(c.Address)
-	if err != nil {
-		return nil, kind.At("address", "%w", err)
+	if env.Log == nil {
+		env.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &consulSource{
-		ConsulConfig: c, env: env,
-		transport: &http.Transport{DialContext: dial, TLSHandshakeTimeout: 5 * time.Second, DisableCompression: true},
-		loopback:  c.AllowLoopback || isLoopback(u.Hostname()),
-	}
-	// Address, scheme and token are set so that the client's environment
-	// variables change nothing: the configuration says where secrets go.
-	s.client, err = api.NewClient(&api.Config{
-		Address: u.Host, Scheme: u.Scheme, PathPrefix: strings.TrimSuffix(u.Path, "/"),
-		HttpClient: &http.Client{
-			Transport: &consulTransport{s.transport, c.Token},
-			// Consul never redirects its API, and net/http would show the token to wherever a redirect leads.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	})
+	client, err := newConsulClient(c, dial, env.Log)
 	if err != nil {
-		return nil, fmt.Errorf("make consul client: %w", err)
+		return nil, err
+	}
+	s := &consulSource{ConsulConfig: c, env: env, client: client, loopback: c.AllowLoopback || client.local}
+	if s.snapshot, err = newConsulSnapshot(c, s.loopback); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
 
-// consulTransport sends exactly the configured token and bounds the answers.
-type consulTransport struct {
-	base  http.RoundTripper
-	token gateway.Secret
-}
-
-func (t *consulTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	r.Header.Del("Authorization")
-	r.Header.Del("X-Consul-Token")
-	if t.token != "" {
-		r.Header.Set("X-Consul-Token", t.token.Reveal())
-	}
-	resp, err := t.base.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	resp.Body = http.MaxBytesReader(nil, resp.Body, consulAnswerLimit)
-	return resp, nil
-}
+// Confirmed implements gateway.Dated.
+func (s *consulSource) Confirmed() time.Time { return time.Unix(0, s.confirmed.Load()) }
 
 // consulWatch is the state of one Watch.
 type consulWatch struct {
@@ -174,13 +164,17 @@ type consulWatch struct {
 	pace    pace   // of queries, and so of publishing too
 	last    grace
 	skipped skips // in the last answer
+
+	remembered bool // the snapshot has a set that is not in use yet
 }
 
 // Watch implements gateway.Source.
 func (s *consulSource) Watch(ctx context.Context, publish func([]gateway.Target)) error {
-	defer s.transport.CloseIdleConnections()
+	defer s.client.transport.CloseIdleConnections()
 	out := newOutage(s.env, "service", s.Service)
 	w := &consulWatch{consulSource: s, publish: publish, log: out.log, last: grace{length: s.Grace, log: out.log}}
+	w.remembered = !s.answered && s.snapshot.load(out.log)
+	defer s.snapshot.start(out.log)()
 	backoff := consulMinBackoff
 	for {
 		pause(ctx, w.pace.reserve(time.Now()))
@@ -194,6 +188,7 @@ func (s *consulSource) Watch(ctx context.Context, publish func([]gateway.Target)
 			w.accept(set)
 		default:
 			out.failed(err, false)
+			w.recall()
 			// A registry that was restarted counts from its beginning and would
 			// keep an old index waiting.
 			w.index = 0
@@ -206,17 +201,20 @@ func (s *consulSource) Watch(ctx context.Context, publish func([]gateway.Target)
 // ask waits for an answer that differs from the last one, or for Consul to
 // confirm that there is none.
 func (w *consulWatch) ask(ctx context.Context) (consulSet, error) {
-	limit, opts := consulFirstLimit, &api.QueryOptions{Datacenter: w.Datacenter, AllowStale: w.Stale}
+	limit, opts := consulFirstLimit, &api.QueryOptions{Datacenter: w.Datacenter, AllowStale: w.Stale, Filter: w.Filter}
 	if w.index > 0 {
 		wait := w.last.shorten(w.Wait)
 		opts.WaitIndex, opts.WaitTime = w.index, wait
 		limit = wait + wait/16 + consulMargin // Consul adds up to a sixteenth, so that not all return at once
 	}
+	if w.remembered {
+		limit = consulRecallAfter
+	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	entries, meta, err := w.client.Health().ServiceMultipleTags(w.Service, w.Tags, false, opts.WithContext(ctx))
 	if err != nil {
-		return consulSet{}, w.cleanError(err)
+		return consulSet{}, w.client.cleanError(err)
 	}
 	// A server without a leader may not have read its own log to the end, and
 	// what is not Consul does not claim to have one. Only the first query is
@@ -233,81 +231,69 @@ func (w *consulWatch) ask(ctx context.Context) (consulSet, error) {
 	return readInstances(consulInstances(entries), w.loopback), nil
 }
 
-// cleanError makes a new error: the text of the old one may be a page of HTML,
-// and may repeat the token.
-func (w *consulWatch) cleanError(err error) error {
-	text := err.Error()
-	if token := w.Token.Reveal(); token != "" {
-		text = strings.ReplaceAll(text, token, w.Token.String())
-	}
-	return fmt.Errorf("ask consul: %.400s", strings.ToValidUTF8(text, "?"))
-}
-
 // accept publishes the set, unless all instances have vanished.
 func (w *consulWatch) accept(set consulSet) {
-	set.skipped.log(w.log, w.skipped)
+	w.answered, w.remembered = true, false
+	set.skipped.tell(w.log, w.env, w.skipped)
 	w.skipped = set.skipped
-	if !w.last.holds(len(set.targets), len(set.targets) == 0 && set.unhealthy == 0) {
-		w.publish(set.targets)
+	if w.last.holds(len(set.targets), len(set.targets) == 0 && set.unhealthy == 0) {
+		return
 	}
+	now := time.Now()
+	w.confirmed.Store(now.UnixNano())
+	w.snapshot.keep(set.targets, now)
+	w.publish(set.targets)
 }
 
-func consulInstances(entries []*api.ServiceEntry) []consulInstance {
-	instances := make([]consulInstance, 0, len(entries))
-	for _, e := range entries {
-		if e == nil || e.Service == nil {
-			continue
-		}
-		in := consulInstance{
-			id: e.Service.ID, address: e.Service.Address, port: e.Service.Port, weight: e.Service.Weights.Passing,
-			tags: e.Service.Tags, meta: e.Service.Meta, passing: consulPassing(e.Checks),
-		}
-		if e.Node != nil {
-			in.nodeAddress = e.Node.Address
-			in.zone = consulZone(e.Node.Locality)
-		}
-		if zone := consulZone(e.Service.Locality); zone != "" {
-			in.zone = zone
-		}
-		instances = append(instances, in)
+// recall publishes what the snapshot remembers, once.
+func (w *consulWatch) recall() {
+	if !w.remembered {
+		return
 	}
-	return instances
+	w.remembered = false
+	targets, confirmed := w.snapshot.recall()
+	w.log.Warn("consul does not answer, the endpoints are those of the snapshot",
+		"endpoints", len(targets), "age", time.Since(confirmed).Round(time.Second))
+	w.confirmed.Store(confirmed.UnixNano())
+	w.last.holds(len(targets), false)
+	w.publish(targets)
 }
 
-func consulZone(l *api.Locality) string {
-	if l == nil {
-		return ""
+// checkFilter refuses what no filter can be. The language itself is Consul's
+// affair: what it refuses is told in the log.
+func checkFilter(filter string) error {
+	if len(filter) > consulFilterLimit {
+		return fmt.Errorf("is longer than %s", kind.Size(consulFilterLimit))
 	}
-	return l.Zone
-}
-
-func consulPassing(checks api.HealthChecks) bool {
-	for _, check := range checks {
-		if check == nil || check.Status != api.HealthPassing {
-			return false
+	if filter != "" && strings.TrimSpace(filter) == "" {
+		return errors.New("is empty; leave it out")
+	}
+	quote, open, escaped := rune(0), 0, false
+	for _, c := range filter {
+		switch {
+		case escaped:
+			escaped = false
+		case quote == '"' && c == '\\':
+			escaped = true
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '"', c == '`':
+			quote = c
+		case c == '(':
+			open++
+		case c == ')':
+			if open--; open < 0 {
+				return errors.New("has a ) without its (")
+			}
 		}
 	}
-	return true
-}
-
-// pace is a token bucket: after a quiet time the first changes are seen at once,
-// because registering one instance is often more than one change, and from then
-// on there is one query a second, however many changes there are. So churn costs
-// little, and no change waits for longer than a second and a round trip.
-type pace struct {
-	full time.Time // when the bucket is full again
-}
-
-const (
-	paceEvery = time.Second
-	paceBurst = 3
-)
-
-// reserve takes a token and returns how long to wait until it is there.
-func (p *pace) reserve(now time.Time) time.Duration {
-	if p.full.Before(now) {
-		p.full = now
+	if quote != 0 {
+		return fmt.Errorf("has a %c without its second", quote)
 	}
-	p.full = p.full.Add(paceEvery)
-	return p.full.Sub(now) - paceBurst*paceEvery
+	if open > 0 {
+		return errors.New("has a ( without its )")
+	}
+	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/hashicorp/consul/api"
+
 	"github.com/pithead/pithead/gateway"
 )
 
@@ -97,4 +99,42 @@ func boundMeta(meta map[string]string) map[string]string {
 		}
 	}
 	return bound
+}
+
+func consulInstances(entries []*api.ServiceEntry) []consulInstance {
+	instances := make([]consulInstance, 0, len(entries))
+	for _, e := range entries {
+		if e == nil || e.Service == nil {
+			continue
+		}
+		in := consulInstance{
+			id: e.Service.ID, address: e.Service.Address, port: e.Service.Port, weight: e.Service.Weights.Passing,
+			tags: e.Service.Tags, meta: e.Service.Meta, passing: consulPassing(e.Checks),
+		}
+		if e.Node != nil {
+			in.nodeAddress = e.Node.Address
+			in.zone = consulZone(e.Node.Locality)
+		}
+		if zone := consulZone(e.Service.Locality); zone != "" {
+			in.zone = zone
+		}
+		instances = append(instances, in)
+	}
+	return instances
+}
+
+func consulZone(l *api.Locality) string {
+	if l == nil {
+		return ""
+	}
+	return l.Zone
+}
+
+func consulPassing(checks api.HealthChecks) bool {
+	for _, check := range checks {
+		if check == nil || check.Status != api.HealthPassing {
+			return false
+		}
+	}
+	return true
 }

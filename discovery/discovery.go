@@ -26,4 +26,9 @@ type Env struct {
 	// Failed is told of each failed attempt to reach the registry, for the
 	// metric; the source itself logs what changed and goes on trying.
 	Failed func(err error)
+
+	// Skipped is told with each answer of the registry how many instances of it
+	// are left out: those with addresses that cannot be used, and those beyond
+	// what one upstream may have.
+	Skipped func(count int)
 }

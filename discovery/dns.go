@@ -184,7 +184,7 @@ func (w *dnsWatch) accept(set *dnsSet) time.Duration {
 	if set == nil {
 		return 0
 	}
-	set.skipped.log(w.log, w.skipped)
+	set.skipped.tell(w.log, w.env, w.skipped)
 	w.skipped = set.skipped
 	if !w.last.holds(len(set.targets), len(set.targets) == 0) {
 		w.publish(set.targets)

@@ -179,7 +179,7 @@ func parseServers(text string) ([]netip.AddrPort, error) {
 // readServers finds the name servers that the system uses. Its other options
 // are about names that are not absolute, or about timeouts.
 func readServers(path string) ([]netip.AddrPort, error) {
-	text, err := readFile(path)
+	text, err := readFile(path, fileLimit)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read name servers: %w", err)
 	}

@@ -126,14 +126,14 @@ func drainErrors(w *fsnotify.Watcher) {
 // read waits until two reads in a row are equal, so that a file is not taken
 // while somebody writes it.
 func (s *fileSource) read(ctx context.Context) ([]gateway.Target, error) {
-	text, err := readFile(s.path)
+	text, err := readFile(s.path, fileLimit)
 	for err == nil {
 		pause(ctx, s.settle)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		var again []byte
-		if again, err = readFile(s.path); err != nil {
+		if again, err = readFile(s.path, fileLimit); err != nil {
 			break
 		}
 		if bytes.Equal(text, again) {
@@ -144,7 +144,8 @@ func (s *fileSource) read(ctx context.Context) ([]gateway.Target, error) {
 	return nil, fmt.Errorf("read endpoints: %w", err)
 }
 
-func readFile(path string) ([]byte, error) {
+// readFile reads a file of at most limit bytes.
+func readFile(path string, limit int) ([]byte, error) {
 	// To open a pipe in place of the file would block for ever.
 	if info, err := os.Stat(path); err != nil {
 		return nil, err
@@ -156,12 +157,12 @@ func readFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, fileLimit+1))
+	text, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(text) > fileLimit {
-		return nil, fmt.Errorf("%s is larger than %s", path, kind.Size(fileLimit))
+	if len(text) > limit {
+		return nil, fmt.Errorf("%s is larger than %s", path, kind.Size(limit))
 	}
 	return text, nil
 }

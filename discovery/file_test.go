@@ -225,7 +225,7 @@ func TestParseFileRefuses(t *testing.T) {
 func TestReadFileRefuses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "endpoints.yaml")
 	writeFile(t, path, strings.Repeat("#\n", fileLimit/2+1))
-	if _, err := readFile(path); err == nil || !strings.Contains(err.Error(), "larger than 8MiB") {
+	if _, err := readFile(path, fileLimit); err == nil || !strings.Contains(err.Error(), "larger than 8MiB") {
 		t.Errorf("a file over the limit: %v", err)
 	}
 }

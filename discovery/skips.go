@@ -21,8 +21,12 @@ func (s *skips) add(id, why string) {
 	s.count++
 }
 
-// log writes one line if there is something else to say than last time.
-func (s skips) log(log *slog.Logger, before skips) {
+// tell tells the metric, and writes one line if there is something else to say
+// than last time.
+func (s skips) tell(log *slog.Logger, env Env, before skips) {
+	if env.Skipped != nil {
+		env.Skipped(s.count + s.cut)
+	}
 	if s == before {
 		return
 	}

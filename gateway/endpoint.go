@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"sync/atomic"
+	"time"
 )
 
 // Target is what discovery says of one instance of a service.
@@ -23,6 +24,15 @@ type Source interface {
 	// keeps trying and publishes nothing meanwhile: the last set stays in use.
 	// Watch returns an error only when trying again is useless.
 	Watch(ctx context.Context, publish func([]Target)) error
+}
+
+// Dated is a source that may publish a set which was confirmed earlier: one that
+// it remembers from before the process started.
+type Dated interface {
+	Source
+	// Confirmed is when the set that Watch publishes right now was confirmed. It
+	// is asked while publish runs.
+	Confirmed() time.Time
 }
 
 // Endpoint is a target in use: where requests are sent.

@@ -141,8 +141,11 @@ func (f *Feed) publish(ctx context.Context, targets []gateway.Target) {
 	if ctx.Err() != nil {
 		return // a source that goes on after its end
 	}
-	now := time.Now()
-	f.confirmed.Store(&now)
+	at := time.Now()
+	if dated, ok := f.src.(gateway.Dated); ok {
+		at = dated.Confirmed()
+	}
+	f.confirmed.Store(&at)
 	if f.known && slices.EqualFunc(f.targets, set, sameTarget) {
 		return
 	}
