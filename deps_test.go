@@ -31,7 +31,7 @@ var rooms = map[string][]string{
 	"gateway/upstream":            {"gateway", "gateway/keep"},
 	"gateway/proxy":               {"gateway", "gateway/canon"},
 	"middleware":                  {"gateway", "gateway/canon", "gateway/keep", "gateway/kind", "gateway/obs", "gateway/siphash"},
-	"middleware/middlewaretest":   {"gateway", "gateway/config", "gateway/keep", "gateway/kind", "middleware"},
+	"middleware/middlewaretest":   {"gateway", "gateway/config", "gateway/keep", "gateway/kind", "gateway/obs", "middleware"},
 	"discovery":                   {"gateway", "gateway/keep", "gateway/kind"},
 	"discovery/discoverytest":     {"gateway", "discovery"},
 	"gateway/build": {

@@ -10,6 +10,7 @@ import (
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/keep"
 	"github.com/pithead/pithead/gateway/kind"
+	"github.com/pithead/pithead/gateway/obs"
 )
 
 //go:embed *.go
@@ -36,10 +37,16 @@ type Env struct {
 	// Dir is the folder of the file that the block stands in. Relative paths start here.
 	Dir string
 
+	// Metrics are the counters of the route. Only requests may ask for them: there
+	// are none before the snapshot is at work.
+	Metrics func() *obs.Route
+
 	Log *slog.Logger
 }
 
 // Match is what a middleware may have to know of the match of its route.
 type Match struct {
 	Prefix string // as the route file has it; "" if the route matches the whole path
+
+	Methods []string // nil: all of them
 }

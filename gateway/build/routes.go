@@ -41,7 +41,7 @@ func (c *compiler) routes(core http.Handler) (all []*compiledRoute, owned []stri
 		if built.allow, err = canon.ParseEncoded(r.AllowEncoded); err != nil {
 			c.fail(&r.AllowEncoded, "%w", err)
 		}
-		built.steps = c.chain(r)
+		built.steps = c.chain(r, built)
 		handler := core
 		for _, step := range slices.Backward(built.steps) {
 			handler = step.Wrap(handler)
@@ -66,14 +66,14 @@ func (c *compiler) namedBlocks() {
 
 // chain builds the steps of a route and checks their order: a step that needs
 // an identity comes after one that proves it, and only one canary chooses the arm.
-func (c *compiler) chain(r *config.Route) []namedStep {
+func (c *compiler) chain(r *config.Route, rt *compiledRoute) []namedStep {
 	var steps []namedStep
 	proven := make(map[gateway.Identity]bool)
 	ordinals := make(map[string]int) // of the blocks without a name, by kind
 	whole := true                    // no step is missing that might have proven something
 	chosen := false                  // the arm, by a canary
 	for _, b := range r.Use {
-		step, ok := c.step(r, b, ordinals)
+		step, ok := c.step(r, rt, b, ordinals)
 		if !ok {
 			whole = false
 			continue
@@ -106,7 +106,7 @@ func (c *compiler) kindOf(b *config.Block) string {
 }
 
 // step builds one entry of `use`.
-func (c *compiler) step(r *config.Route, b *config.Block, ordinals map[string]int) (namedStep, bool) {
+func (c *compiler) step(r *config.Route, rt *compiledRoute, b *config.Block, ordinals map[string]int) (namedStep, bool) {
 	block, key, settings, ok := c.block(r, b, ordinals)
 	to, built := c.clusters[r.To]
 	if !ok || !built {
@@ -114,8 +114,9 @@ func (c *compiler) step(r *config.Route, b *config.Block, ordinals map[string]in
 	}
 	find := &finder{c: c}
 	step, err := settings.Build(middleware.Env{
-		Route: r.Name, Match: middleware.Match{Prefix: r.Match.Prefix}, To: to, Upstream: find.upstream,
-		Key: key, Keep: c.scope, Dir: block.Dir(), Log: c.Log.With("route", r.Name, "middleware", b.Kind),
+		Route: r.Name, Match: middleware.Match{Methods: r.Match.Methods, Prefix: r.Match.Prefix}, To: to, Upstream: find.upstream,
+		Key: key, Keep: c.scope, Metrics: func() *obs.Route { return rt.metrics },
+		Dir: block.Dir(), Log: c.Log.With("route", r.Name, "middleware", b.Kind),
 	})
 	find.done = true
 	if err != nil {

@@ -39,6 +39,7 @@ func filled() *Metrics {
 	x.Err = &gateway.Error{Status: 502, Reason: "upstream_reset", Cause: gateway.CauseUpstream}
 	x.Status = 502
 	r.End(x, "GET", epoch.Add(4*time.Millisecond))
+	r.Mirrored("shadow", "answered")
 	l := m.Listener("web")
 	l.Opened()
 	l.Refused("too_many")
@@ -292,6 +293,10 @@ func TestUpstreamState(t *testing.T) {
 	m.DiscoveryFailed("orders")
 	if got := samples(t, m, "pithead_discovery_failures_total"); len(got) != 1 || !strings.HasSuffix(got[0], " 1") {
 		t.Errorf("failures: %v", got)
+	}
+	m.DiscoverySkipped("orders", 90_000)
+	if got := samples(t, m, "pithead_discovery_skipped_instances"); len(got) != 1 || !strings.HasSuffix(got[0], " 90000") {
+		t.Errorf("skipped: %v", got)
 	}
 }
 

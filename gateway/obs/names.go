@@ -31,6 +31,8 @@ var (
 		"Bytes of request bodies read from clients.", "route")
 	responseBytesDesc = desc("response_body_bytes_total",
 		"Bytes of answer bodies written to clients.", "route")
+	mirrorRequestsDesc = desc("mirror_requests_total",
+		"Requests that were chosen to be copied to another upstream, by what became of the copy.", "route", "upstream", "result")
 
 	// The counter is not called connections_total: in OpenMetrics its family
 	// would then have the same name as the gauge.
@@ -55,12 +57,14 @@ var (
 		"Time since discovery last confirmed the set of endpoints; +Inf if it never did.", "upstream")
 	discoveryFailuresDesc = desc("discovery_failures_total",
 		"Failed attempts to reach the registry.", "upstream")
+	discoverySkippedDesc = desc("discovery_skipped_instances",
+		"Instances in the last answer of the registry that are left out: bad or denied addresses, and those beyond the limit.", "upstream")
 )
 
 var collectedDescs = []*prometheus.Desc{
 	requestsDesc, requestDurationDesc, gatewayDurationDesc, upstreamDurationDesc,
-	requestErrorsDesc, inFlightDesc, requestBytesDesc, responseBytesDesc,
+	requestErrorsDesc, inFlightDesc, requestBytesDesc, responseBytesDesc, mirrorRequestsDesc,
 	connectionsDesc, connectionsOpenedDesc, connectionsRefusedDesc,
 	endpointHealthyDesc, endpointActiveDesc, endpointAttemptsDesc, endpointFailuresDesc,
-	upstreamEndpointsDesc, discoveryAgeDesc, discoveryFailuresDesc,
+	upstreamEndpointsDesc, discoveryAgeDesc, discoveryFailuresDesc, discoverySkippedDesc,
 }

@@ -22,7 +22,9 @@ func TestRetain(t *testing.T) {
 			end(r, &gateway.Exchange{Start: epoch, Upstream: name, Status: 200})
 			end(stable, &gateway.Exchange{Start: epoch, Upstream: name, Status: 200})
 			end(stable, &gateway.Exchange{Start: epoch, Upstream: "u", Arm: name, Status: 200})
+			stable.Mirrored(name, "answered")
 			m.DiscoveryFailed(name)
+			m.DiscoverySkipped(name, 1)
 			m.Listener(name).Retire()
 			m.Retain([]string{"stable", name}, []string{"u", name})
 			old = append(old, r)
@@ -30,11 +32,14 @@ func TestRetain(t *testing.T) {
 		for _, r := range old {
 			end(r, &gateway.Exchange{Start: epoch, Upstream: "late", Status: 200})
 		}
-		if got := len(m.routes) + len(m.failures); got > 4 {
-			t.Errorf("%d routes and failures kept", got)
+		if got := len(m.routes) + len(m.failures) + len(m.skipped); got > 6 {
+			t.Errorf("%d routes, failures and skipped kept", got)
 		}
 		if n := len(stable.series.all()); n > maxSeries+2 {
 			t.Errorf("%d series kept", n)
+		}
+		if n := len(stable.mirrors.all()); n != 1 {
+			t.Errorf("%d counters of mirrors kept", n)
 		}
 		scrape(t, m)
 		if n := len(m.listeners); n != 0 {

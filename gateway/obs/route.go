@@ -18,6 +18,7 @@ type Route struct {
 	bytesOut atomic.Uint64
 	series   table[target, series]
 	errors   table[failure, atomic.Uint64]
+	mirrors  table[copied, atomic.Uint64]
 }
 
 // target is where a request went.
@@ -88,6 +89,7 @@ func (r *Route) collect(ch chan<- prometheus.Metric) {
 	for _, e := range r.errors.all() {
 		counter(ch, requestErrorsDesc, e.value.Load(), r.name, e.key.reason, e.key.cause.String())
 	}
+	r.collectMirrors(ch)
 	for _, e := range r.series.all() {
 		labels := []string{r.name, e.key.upstream, e.key.arm}
 		e.value.requests.collect(ch, r.name, e.key.upstream, e.key.arm)
@@ -110,4 +112,5 @@ func (r *Route) retain(upstreams map[string]bool) {
 		s.seen = n
 		return upstreams[to.upstream] && (!crowded || !idle)
 	})
+	r.mirrors.retain(func(to copied, _ *atomic.Uint64) bool { return upstreams[to.upstream] })
 }

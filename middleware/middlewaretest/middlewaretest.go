@@ -28,6 +28,7 @@ import (
 
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/keep"
+	"github.com/pithead/pithead/gateway/obs"
 	"github.com/pithead/pithead/middleware"
 )
 
@@ -45,6 +46,7 @@ func Env(t testing.TB, to *Cluster, others ...*Cluster) middleware.Env {
 		}
 		goleak.VerifyNone(t, before)
 	})
+	metrics := obs.NewMetrics(obs.Build{}).Route("test")
 	clusters := append([]*Cluster{to}, others...)
 	return middleware.Env{
 		Route: "test",
@@ -57,8 +59,9 @@ func Env(t testing.TB, to *Cluster, others ...*Cluster) middleware.Env {
 			}
 			return nil, false
 		},
-		Key:  "route/test/middleware/0",
-		Keep: scope,
-		Log:  slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Key:     "route/test/middleware/0",
+		Keep:    scope,
+		Metrics: func() *obs.Route { return metrics },
+		Log:     slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }

@@ -181,6 +181,7 @@ func proxy(w http.ResponseWriter, r *http.Request) *http.Request {
 	out := r.Clone(r.Context())
 	out.RequestURI = ""
 	x.ApplyUpstreamHeaders(out.Header)
+	x.Sending(out)
 	res, err := x.Cluster.RoundTrip(out)
 	if err != nil {
 		gateway.Fail(w, r, err)
