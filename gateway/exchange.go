@@ -31,13 +31,15 @@ type Exchange struct {
 	Scheme   string        // "http" or "https", as the client used it
 
 	// Set by the route match and the middlewares.
-	Route    string  // name of the route; "" when none matched
-	Upstream string  // name of the route's upstream, or of the one that its arm stands for
-	Arm      string  // name of the canary arm; "" on routes without arms
-	ArmBy    string  // what decided the arm: "header", "cookie", "split", "random", "default" (there is no split), "fallback"
-	Subset   string  // the subset of the upstream's endpoints to use; "" is all of them
-	Subject  string  // the proven identity of the caller; "" is nobody
-	Cluster  Cluster // where the request goes
+	Route    string    // name of the route; "" when none matched
+	Upstream string    // name of the route's upstream, or of the one that its arm stands for
+	Arm      string    // name of the canary arm; "" on routes without arms
+	ArmBy    string    // what decided the arm: "header", "cookie", "split", "random", "default" (there is no split), "fallback"
+	Subset   string    // the subset of the upstream's endpoints to use; "" is all of them
+	Subject  string    // the proven identity of the caller; "" is nobody
+	Cluster  Cluster   // where the request goes
+	Retry    *Retry    // which attempts are made again; nil is none
+	Deadline time.Time // when the time for the whole exchange is over; zero is never
 
 	// Set by the upstream and the proxy core.
 	Endpoint        *Endpoint // of the last attempt

@@ -39,7 +39,9 @@ func withBounds(next http.Handler, r *config.Route) http.Handler {
 		defer cancel(nil)
 		timer := time.AfterFunc(timeout, func() { cancel(errTimeout) })
 		defer timer.Stop()
-		gateway.ExchangeOf(r).OnStream(func() { timer.Stop() })
+		x := gateway.ExchangeOf(r)
+		x.Deadline = x.Start.Add(timeout)
+		x.OnStream(func() { timer.Stop() })
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }

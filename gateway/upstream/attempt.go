@@ -38,6 +38,7 @@ type attempt struct {
 	answer answerBody
 	watch  watchdog
 	tunnel io.ReadWriteCloser // the connection after an upgrade, which no context ends
+	retry  *retries           // counts the attempt as a retry; nil if it is none
 }
 
 // RoundTrip sends the request to an endpoint of the exchange's subset, and to
@@ -54,23 +55,40 @@ func (c *Cluster) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
+	if x.Retry != nil {
+		return c.retry(x, ep, req)
+	}
 	var passed [maxFailovers]*gateway.Endpoint
+	resp, unsent, _, err := c.offer(x, ep, req, passed[:0], false)
+	return resp, settle(req, unsent, err)
+}
+
+// offer makes an attempt at ep and, while it fails before there is a connection,
+// at others. passed are the endpoints that had the request before, and in the
+// result those that could not be reached too.
+func (c *Cluster) offer(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Request, passed []*gateway.Endpoint, again bool) (
+	resp *http.Response, unsent bool, _ []*gateway.Endpoint, err error,
+) {
 	for n := 0; ; n++ {
-		resp, unsent, err := c.try(x, ep, req)
+		resp, unsent, err = c.try(x, ep, req, again)
 		if err == nil || !unsent || n == maxFailovers {
-			return resp, settle(req, unsent, err)
+			return resp, unsent, passed, err
 		}
-		passed[n] = ep
-		if ep = c.another(x, passed[:n+1]); ep == nil {
-			return nil, settle(req, unsent, err)
+		passed = append(passed, ep)
+		if ep = c.another(x, passed); ep == nil {
+			return nil, unsent, passed, err
 		}
 	}
 }
 
 // try makes one attempt. unsent says that it failed before there was a
 // connection: nothing of the request has left, and its body is as it was.
-func (c *Cluster) try(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Request) (resp *http.Response, unsent bool, _ error) {
+func (c *Cluster) try(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Request, again bool) (resp *http.Response, unsent bool, _ error) {
 	a, out := c.begin(x, ep, req)
+	if again {
+		a.retry = c.opts.Stats.retries
+		a.retry.active.Add(1)
+	}
 	resp, err := c.transport.RoundTrip(out)
 	_, unsent = errors.AsType[*dialError](err)
 	unsent = unsent && !a.send.begun.Load()
@@ -173,6 +191,11 @@ func (c *Cluster) begin(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Req
 	if stream {
 		limit = c.opts.Timeouts.StreamIdle
 	}
+	if p := x.Retry; p != nil && p.PerTry > 0 {
+		if a.send.perTry = p.PerTry; !stream || a.send.inner == nil {
+			limit = min(limit, p.PerTry)
+		}
+	}
 	a.watch.arm(now, limit, stream)
 	return a, out
 }
@@ -228,6 +251,9 @@ func (a *attempt) end(e *gateway.Error) {
 		if e != nil && (e.Cause == gateway.CauseUpstream || e.Cause == gateway.CauseNetwork) {
 			a.ep.Stats.Failures.Add(1)
 			a.ep.Stats.Latency.Fail(time.Now())
+		}
+		if a.retry != nil {
+			a.retry.active.Add(-1)
 		}
 	})
 	a.cancel(nil)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"sync/atomic"
+	"time"
 )
 
 // requestBody tells the watchdog whose turn it is, and remembers whether the
@@ -19,6 +20,7 @@ type requestBody struct {
 	free   atomic.Bool   // released
 	shut   atomic.Bool   // inner is closed
 	failed atomic.Bool
+	perTry time.Duration // bounds the wait for the answer to a stream that the client has ended; 0 does not
 }
 
 func (b *requestBody) Read(p []byte) (int, error) {
@@ -27,6 +29,9 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.inner.Read(p)
 	if b.a.ctx.Err() == nil { // otherwise whose turn it was when the attempt ended must stay known
 		b.a.watch.clientGave()
+		if err == io.EOF && b.perTry > 0 {
+			b.a.watch.hurry(b.perTry)
+		}
 	}
 	// After Close a read fails because the transport has given up, not the client.
 	if err != nil && err != io.EOF && !b.closed.Load() {

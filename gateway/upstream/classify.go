@@ -147,7 +147,7 @@ func isReset(err error) bool {
 	if _, ok := errors.AsType[streamError](err); ok {
 		return true
 	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || hasPrefix(err, resetTexts)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || hasPrefix(err, resetTexts) || hasPrefix(err, unprocessedTexts)
 }
 
 // streamError has the fields of an HTTP/2 stream error, which net/http converts
@@ -169,6 +169,10 @@ var (
 		"http2: client conn could not be established",
 		"http2: server sent GOAWAY",
 		"http2: Transport received Server's graceful shutdown GOAWAY",
+	}
+	// An HTTP/2 endpoint has said that it did not look at the request.
+	unprocessedTexts = []string{
+		"http2: Transport: cannot retry err",
 	}
 	invalidTexts = []string{
 		"net/http: invalid ",

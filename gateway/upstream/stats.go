@@ -8,8 +8,10 @@ import (
 
 // StatsStore holds the stats of the endpoints of one upstream by address, so
 // that all generations of a configuration count into the same numbers. An
-// address is forgotten with its last user.
+// address is forgotten with its last user. It also knows the upstream's retries.
 type StatsStore struct {
+	retries *retries
+
 	mu   sync.Mutex
 	uses map[string]*statsUse
 }
@@ -20,7 +22,9 @@ type statsUse struct {
 }
 
 // NewStatsStore makes an empty store.
-func NewStatsStore() *StatsStore { return &StatsStore{uses: make(map[string]*statsUse)} }
+func NewStatsStore() *StatsStore {
+	return &StatsStore{retries: newRetries(), uses: make(map[string]*statsUse)}
+}
 
 // Acquire returns the stats of addr and counts the caller as a user.
 func (s *StatsStore) Acquire(addr string) *gateway.Stats {

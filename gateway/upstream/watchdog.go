@@ -63,6 +63,17 @@ func (w *watchdog) clientGave() {
 	}
 }
 
+// hurry is told that the request is whole: the endpoint has this much time left.
+func (w *watchdog) hurry(limit time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.phase != phaseHead || w.fired || limit >= w.limit {
+		return
+	}
+	w.limit, w.since = limit, time.Since(w.start)
+	w.timer.Reset(limit)
+}
+
 // head begins phaseBody, unless the time was up before. An ordinary answer is
 // waited for only in reads; while its client is slow to take it, the endpoint
 // has time.
