@@ -102,6 +102,13 @@ func (c ConsulConfig) registration(port int, dial dialFunc, log *slog.Logger) (*
 		return nil, nil //nolint:nilnil // no registration is what most configurations want
 	}
 	w := *c.Register
+	errs := []error{c.Validate()}
+	for _, fault := range kind.SettingErrors(w.Validate()) {
+		errs = append(errs, kind.At("register."+fault.Path, "%w", fault.Err))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
 	if port = cmp.Or(w.Port, port); port == 0 {
 		return nil, kind.At("register.port", "is required: there is not exactly one listener with a port of its own")
 	}

@@ -156,28 +156,18 @@ func isLoopback(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
-// denied says why an address from a registry must not be dialled, or "". Whoever
-// may register a service must not be able to point the gateway at itself or at
-// the metadata service of the cloud (CVE-2026-24470).
+// denied says why an address from a registry must not be dialled, or "". What a
+// name resolves to is known only when it is dialled, and judged again then.
 func denied(addr string, allowLoopback bool) string {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return "not host:port"
 	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return gateway.Denied(ip, allowLoopback)
+	}
 	if isLoopback(host) && !allowLoopback {
 		return "loopback"
 	}
-	ip, err := netip.ParseAddr(host)
-	switch {
-	case err != nil:
-		return "" // a name; what it resolves to is known only when it is dialled
-	case ip.IsUnspecified():
-		return "unspecified"
-	case ip.IsLinkLocalUnicast():
-		return "link-local"
-	case ip.IsMulticast(), ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return "no single host"
-	default:
-		return ""
-	}
+	return ""
 }

@@ -58,7 +58,8 @@ type Instance struct {
 }
 
 // Consul is a Consul agent with a catalogue in memory. It speaks as much of the
-// HTTP API as a gateway needs: /v1/health/service/ with blocking queries.
+// HTTP API as a gateway needs: /v1/health/service/ with blocking queries, and
+// what an agent offers to services that register themselves.
 type Consul struct {
 	URL        string // of the API, "http://127.0.0.1:NNNN"
 	RedirectTo string // where the fault Redirect leads to
@@ -73,6 +74,7 @@ type Consul struct {
 	fault     Fault
 	changed   chan struct{} // closed at each change
 	calls     []Call
+	entries   map[string]Entry
 }
 
 // Call is a query that the fake has got.
@@ -102,7 +104,7 @@ func start(l net.Listener, dial func(context.Context, string, string) (net.Conn,
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Consul{
 		URL: "http://" + l.Addr().String(), dial: dial, stop: stop,
-		instances: make(map[string]Instance), index: 10, changed: make(chan struct{}),
+		instances: make(map[string]Instance), entries: make(map[string]Entry), index: 10, changed: make(chan struct{}),
 	}
 	c.server = &http.Server{Handler: c, BaseContext: func(net.Listener) context.Context { return ctx }, ReadHeaderTimeout: time.Minute}
 	go func() { _ = c.server.Serve(l) }() // ends with Close
@@ -150,7 +152,9 @@ func (c *Consul) Deregister(id string) { c.change(func() { delete(c.instances, i
 
 // Reset forgets the catalogue and begins to count anew, as a restarted agent
 // without data does.
-func (c *Consul) Reset() { c.change(func() { clear(c.instances); c.index = 0 }) }
+func (c *Consul) Reset() {
+	c.change(func() { clear(c.instances); clear(c.entries); c.index = 0 })
+}
 
 // SetHealth changes the status of an instance's check.
 func (c *Consul) SetHealth(id, status string) {
@@ -176,7 +180,7 @@ func (c *Consul) Fail(fault Fault) {
 	c.changed = make(chan struct{})
 }
 
-// Calls are the queries so far.
+// Calls are the queries for instances so far.
 func (c *Consul) Calls() []Call {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -185,6 +189,10 @@ func (c *Consul) Calls() []Call {
 
 // ServeHTTP implements http.Handler.
 func (c *Consul) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "/v1/agent/") {
+		c.serveAgent(w, r)
+		return
+	}
 	service, ok := strings.CutPrefix(r.URL.Path, "/v1/health/service/")
 	if !ok {
 		http.NotFound(w, r)
