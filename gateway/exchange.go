@@ -40,6 +40,7 @@ type Exchange struct {
 	Cluster  Cluster   // where the request goes
 	Retry    *Retry    // which attempts are made again; nil is none
 	Deadline time.Time // when the time for the whole exchange is over; zero is never
+	Pages    Pages     // what error answers say; nil leaves them as they are
 
 	// Set by the upstream and the proxy core.
 	Endpoint        *Endpoint // of the last attempt

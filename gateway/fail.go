@@ -25,8 +25,8 @@ type problem struct {
 
 // Fail answers r with err and records it in the exchange. It is the only place
 // that writes an error answer: trailers-only with a gRPC code for gRPC
-// requests, problem+json for all others. Once the head of an answer has been
-// written, the caller must abort the exchange instead.
+// requests, the page of the exchange or problem+json for all others. Once the
+// head of an answer has been written, the caller must abort the exchange instead.
 func Fail(w http.ResponseWriter, r *http.Request, err error) {
 	e, x := AsError(err), ExchangeOf(r)
 	x.Err = e
@@ -51,16 +51,32 @@ func Fail(w http.ResponseWriter, r *http.Request, err error) {
 		failGRPC(w, e)
 		return
 	}
-	body, _ := json.Marshal(problem{ // strings and ints: cannot fail
-		Type: "about:blank", Title: http.StatusText(e.Status), Status: e.Status,
-		Detail: e.Msg, Reason: e.Reason, ID: x.ID,
-	})
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("Content-Length", strconv.Itoa(len(body)+1))
+	page := pageOf(r, x, e)
+	if page.Vary {
+		h.Set("Vary", "Accept")
+	}
+	h.Set("Content-Type", page.MediaType)
+	h.Set("Content-Length", strconv.Itoa(len(page.Body)))
 	w.WriteHeader(e.Status)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(append(body, '\n')) // a client that left is noticed by the server
+		_, _ = w.Write(page.Body) // a client that left is noticed by the server
 	}
+}
+
+// pageOf is the operator's page for e, or a problem document.
+func pageOf(r *http.Request, x *Exchange, e *Error) (page Page) {
+	if x.Pages != nil {
+		page = x.Pages.Page(r, e.Status, e.Reason)
+	}
+	if page.MediaType == "" {
+		body, _ := json.Marshal(problem{ // strings and ints: cannot fail
+			Type: "about:blank", Title: http.StatusText(e.Status), Status: e.Status,
+			Detail: e.Msg, Reason: e.Reason, ID: x.ID,
+		})
+		body = append(body, '\n')
+		page.MediaType, page.Body = "application/problem+json", body
+	}
+	return page
 }
 
 // failGRPC writes a Trailers-Only answer: status and message are in the one

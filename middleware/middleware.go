@@ -37,6 +37,9 @@ type Env struct {
 	// Dir is the folder of the file that the block stands in. Relative paths start here.
 	Dir string
 
+	// Pages are the error pages of the whole configuration; nil if it has none.
+	Pages gateway.Pages
+
 	// Metrics are the counters of the route. Only requests may ask for them: there
 	// are none before the snapshot is at work.
 	Metrics func() *obs.Route
@@ -46,6 +49,7 @@ type Env struct {
 
 // Match is what a middleware may have to know of the match of its route.
 type Match struct {
+	Path   string // as the route file has it, with {parameters}; "" if the route matches otherwise
 	Prefix string // as the route file has it; "" if the route matches the whole path
 
 	Methods []string // nil: all of them

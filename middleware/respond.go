@@ -96,12 +96,8 @@ type respond struct {
 func newRespond(c RespondConfig, env Env) (gateway.Step, error) {
 	m := &respond{status: c.Status, body: []byte(c.Body), header: headerLines(c.Headers)}
 	if c.File != "" {
-		path := c.File
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(env.Dir, path)
-		}
 		var err error
-		if m.body, err = readSmall(path); err != nil {
+		if m.body, err = readSmall(inDir(env.Dir, c.File)); err != nil {
 			return gateway.Step{}, kind.At("file", "%w", err)
 		}
 	}

@@ -46,6 +46,7 @@ type compiler struct {
 	clusters map[string]*upstream.Cluster
 	blocks   map[string]kind.Settings[middleware.Env, gateway.Step] // the named ones without a mistake
 	used     map[string]bool                                        // upstreams that a route may send to
+	pages    gateway.Pages                                          // of the top level; nil for none
 	errs     config.Errors
 }
 
@@ -58,6 +59,8 @@ func Compile(cfg *config.Config, env Env) (*Snapshot, error) {
 	c.accessLog()
 	c.upstreams()
 	c.namedBlocks()
+	c.errorPages()
+	snap.pages = c.pages
 	var owned []string
 	snap.routes, owned = c.routes(proxy.New(proxy.Options{Log: env.Log}))
 	snap.table = c.table()
@@ -84,6 +87,7 @@ func Mistakes(cfg *config.Config, found error, env Env) error {
 	c.accessLog()
 	c.upstreams()
 	c.namedBlocks()
+	c.errorPages()
 	c.routes(http.NotFoundHandler())
 	told := make(map[config.Pos]bool, len(errs))
 	for _, e := range errs {

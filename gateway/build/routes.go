@@ -114,9 +114,9 @@ func (c *compiler) step(r *config.Route, rt *compiledRoute, b *config.Block, ord
 	}
 	find := &finder{c: c}
 	step, err := settings.Build(middleware.Env{
-		Route: r.Name, Match: middleware.Match{Methods: r.Match.Methods, Prefix: r.Match.Prefix}, To: to, Upstream: find.upstream,
+		Route: r.Name, Match: middleware.Match{Methods: r.Match.Methods, Path: r.Match.Path, Prefix: r.Match.Prefix}, To: to, Upstream: find.upstream,
 		Key: key, Keep: c.scope, Metrics: func() *obs.Route { return rt.metrics },
-		Dir: block.Dir(), Log: c.Log.With("route", r.Name, "middleware", b.Kind),
+		Dir: block.Dir(), Pages: c.pages, Log: c.Log.With("route", r.Name, "middleware", b.Kind),
 	})
 	find.done = true
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/pithead/pithead/discovery"
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/canon"
 	"github.com/pithead/pithead/gateway/config"
@@ -31,6 +32,8 @@ type Snapshot struct {
 	routes   []*compiledRoute // parallel to Config.Routes
 	clusters map[string]*upstream.Cluster
 	used     map[string]bool // upstreams that a route may send to
+	register *discovery.Registration
+	pages    gateway.Pages   // of all routes and of none; nil leaves errors as they are
 }
 
 // ServeHTTP serves a request that has an exchange: refuse or canonicalise,
@@ -51,6 +54,7 @@ func (s *Snapshot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // route finds the route of r and enters it in x. It is not nil when one matches,
 // even if it refuses the request.
 func (s *Snapshot) route(r *http.Request, x *gateway.Exchange) (*compiledRoute, error) {
+	x.Pages = s.pages
 	policy, ok := s.canon[x.Listener]
 	if !ok {
 		policy = s.canon[""] // the listener went with a reload, the connection is still to be served

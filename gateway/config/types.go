@@ -28,6 +28,9 @@ type Root struct {
 	// one that can be taken for a header that the gateway decides on, such as
 	// X_Forwarded_For, are refused, listed or not.
 	KeepHeaders []string `yaml:"keep_headers"`
+	// ErrorPages are the pages of error answers: the settings of the middleware of that
+	// name, for all routes and for requests that no route takes. Default: problem documents (RFC 9457).
+	ErrorPages *Block `yaml:"error_pages,settings" kinds:"middleware"`
 	// AccessLog says where one line for each request goes.
 	AccessLog AccessLog `yaml:"access_log"`
 	// Reload says how changes of the files are noticed.

@@ -105,6 +105,9 @@ func (s *relay) accept(res *http.Response) error {
 	if res.StatusCode < 200 || res.StatusCode > 999 {
 		return badAnswer("bad_status") // net/http panics on some of these
 	}
+	if s.x.Pages != nil && res.StatusCode >= http.StatusBadRequest && !gateway.IsGRPC(s.in) && !isEventStream(h) {
+		s.replace(res)
+	}
 	protectEndToEnd(h)
 	if s.x.Scheme == "http" {
 		delete(h, "Strict-Transport-Security") // RFC 6797 section 7.2

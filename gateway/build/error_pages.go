@@ -1,0 +1,19 @@
+package build
+
+import "github.com/pithead/pithead/middleware"
+
+// errorPages reads the pages of the top level.
+func (c *compiler) errorPages() {
+	b := c.cfg.ErrorPages
+	if b == nil {
+		return
+	}
+	var pages middleware.ErrorPagesConfig
+	err := b.Decode(&pages)
+	if err == nil {
+		c.pages, err = middleware.NewErrorPages(pages, b.Dir())
+	}
+	if err != nil {
+		c.errs = append(c.errs, b.Errors(err)...)
+	}
+}
