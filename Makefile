@@ -36,7 +36,7 @@ run-consul: build $(BIN)/consul ## the same, with the upstreams registered in a 
 ## ---- check
 
 .PHONY: test
-test: fmt-check lint check-generate unit script conformance ## everything: format, lint, generated files, unit, scripts, real Consul, conformance
+test: fmt-check lint check-generate unit script docker conformance ## everything: format, lint, generated files, unit, scripts, real Consul, images, conformance
 
 .PHONY: unit
 unit: $(BIN)/consul ## unit and documentation tests with the race detector, against a real Consul too
@@ -50,6 +50,10 @@ script: $(BIN)/consul ## whole-daemon scripts: the program run from its test bin
 conformance: build $(call stamp,conformance) $(call stamp,interop) ## Connect and gRPC suites through the running gateway
 	BIN=$(BIN) test/connect/run.sh
 	BIN=$(BIN) test/grpc/run.sh
+
+.PHONY: docker
+docker: $(BIN)/consul $(BIN)/promtool ## the images and all files of docker/, checked and run without a Docker engine
+	cd test/docker && PITHEAD_CONSUL=$(BIN)/consul PITHEAD_PROMTOOL=$(BIN)/promtool go test ./...
 
 .PHONY: faults
 faults: $(BIN)/consul ## the fault runs in full length: minutes, not seconds
@@ -91,6 +95,11 @@ check-generate: ## fail if docs/reference or go.mod are not what the code says
 $(BIN)/consul: test/consul/go.mod
 	@echo "building Consul for the tests: 5 to 10 minutes when nothing is cached"
 	cd test/consul && go build -trimpath -ldflags '-s -w' -o $@ github.com/hashicorp/consul
+	@touch $@
+
+$(BIN)/promtool: test/promtool/go.mod
+	@echo "building promtool for the tests: some minutes when nothing is cached"
+	cd test/promtool && go build -trimpath -ldflags '-s -w' -o $@ github.com/prometheus/prometheus/cmd/promtool
 	@touch $@
 
 $(call stamp,gofumpt): Makefile
