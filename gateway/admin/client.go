@@ -10,11 +10,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/unixsocket"
 )
 
 // maxAnswer bounds what a client reads: a status of ten thousand routes is a
@@ -52,11 +52,7 @@ func Dial(address string, token gateway.Secret) (*Client, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	if path, unix := strings.CutPrefix(address, unixPrefix); unix {
-		info, err := os.Lstat(path)
-		if err != nil {
-			return nil, fmt.Errorf("admin socket: %w", err)
-		}
-		if err := ownSocket(path, info); err != nil {
+		if err := unixsocket.Owned(path); err != nil {
 			return nil, fmt.Errorf("admin socket: %w", err)
 		}
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {

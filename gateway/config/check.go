@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -164,7 +165,7 @@ func (c *Config) checkAddresses() (errs Errors) {
 	}
 	users := make([]user, 0, len(c.Listeners)+1)
 	add := func(field *string) {
-		addr, err := parseAddress(*field)
+		addr, err := parseListen(*field)
 		if err != nil {
 			return
 		}
@@ -186,7 +187,12 @@ func (c *Config) checkAddresses() (errs Errors) {
 	})
 	for _, name := range names {
 		if l := c.Listeners[name]; l != nil {
-			add(&l.Address)
+			if l.Address != "" {
+				add(&l.Address)
+			}
+			for i := range l.Addresses {
+				add(&l.Addresses[i])
+			}
 		}
 	}
 	add(&c.Admin.Address)
@@ -200,11 +206,32 @@ func comparePos(a, b Pos) int {
 	return a.Column - b.Column
 }
 
-// address is host:port taken apart. An empty host is all addresses.
+// address is host:port taken apart, or the path of a Unix socket. An empty host
+// is all addresses.
 type address struct {
 	host string
 	port uint16
+	path string
 }
+
+// parseListen takes apart what can be listened on.
+func parseListen(text string) (address, error) {
+	path, unix := strings.CutPrefix(text, "unix:")
+	switch {
+	case !unix:
+		return parseAddress(text)
+	case path == "":
+		return address{}, errors.New("unix: names no path")
+	case !filepath.IsAbs(path):
+		return address{}, fmt.Errorf("%q is no absolute path; write for example unix:/run/pithead/web.sock", path)
+	case len(path) > maxSocketPath:
+		return address{}, fmt.Errorf("the path is longer than the %d bytes that a socket can have", maxSocketPath)
+	}
+	return address{path: filepath.Clean(path)}, nil
+}
+
+// maxSocketPath leaves room for the name that a socket is made under.
+const maxSocketPath = 90
 
 func parseAddress(text string) (address, error) {
 	host, port, err := net.SplitHostPort(text)
@@ -229,12 +256,15 @@ func parseAddress(text string) (address, error) {
 			host = ""
 		}
 	}
-	return address{strings.ToLower(host), uint16(n)}, nil
+	return address{host: strings.ToLower(host), port: uint16(n)}, nil
 }
 
 // overlaps says whether the system would refuse to listen on both. Port 0 is a
 // free one each time.
 func (a address) overlaps(b address) bool {
+	if a.path != "" || b.path != "" {
+		return a.path == b.path
+	}
 	return a.port == b.port && a.port != 0 && (a.host == b.host || a.host == "" || b.host == "")
 }
 

@@ -1,6 +1,9 @@
 package config
 
 import (
+	"fmt"
+	"io/fs"
+	"net/netip"
 	"slices"
 	"strconv"
 	"time"
@@ -8,10 +11,16 @@ import (
 	"github.com/pithead/pithead/gateway/kind"
 )
 
-// Listener is one address that takes requests.
+// Listener takes requests at one address or several.
 type Listener struct {
-	// Address is host:port; an empty host is all addresses. Required.
-	Address string `yaml:"address,required"`
+	// Address is host:port, where an empty host is all addresses, or `unix:` and an
+	// absolute path. A client on a Unix socket counts as 127.0.0.1, here as in
+	// `trusted_proxies`. Required, unless there are `addresses`.
+	Address string `yaml:"address"`
+	// Addresses are several of them in place of one. The limits are for all together.
+	Addresses []string `yaml:"addresses"`
+	// SocketMode are the permissions of Unix sockets: in octal digits. Default: 0660.
+	SocketMode SocketMode `yaml:"socket_mode"`
 	// Protocols: `h1` and `h2c` without TLS, `h1` and `h2` with it. Default: [h1], with TLS [h1, h2].
 	Protocols []string `yaml:"protocols"`
 	// TLS makes it an HTTPS listener.
@@ -20,6 +29,22 @@ type Listener struct {
 	Limits Limits `yaml:"limits"`
 	// Timeouts end what is too slow.
 	Timeouts Timeouts `yaml:"timeouts"`
+	// ProxyProtocol takes the client's address from a load balancer that passes
+	// connections on unread.
+	ProxyProtocol *ProxyProtocol `yaml:"proxy_protocol"`
+}
+
+// SocketMode are permissions of a file.
+type SocketMode fs.FileMode
+
+// ProxyProtocol is the PROXY protocol, version 1 or 2. It comes before TLS. The
+// address that it tells is the client's for limits, logs and `trusted_proxies`.
+type ProxyProtocol struct {
+	// From are the networks of the load balancers. Each connection from there must
+	// begin with the header and is closed without one; others must not. Required.
+	From []netip.Prefix `yaml:"from,required"`
+	// Timeout is the time for the header. Default: 5s.
+	Timeout time.Duration `yaml:"timeout"`
 }
 
 // TLS holds the certificates of a listener.
@@ -72,6 +97,10 @@ type Timeouts struct {
 	WriteIdle time.Duration `yaml:"write_idle"`
 	// Idle is how long a connection without a request stays open. Default: 75s.
 	Idle time.Duration `yaml:"idle"`
+	// MaxAge is how long a connection is used, give or take a tenth: the next answer
+	// asks the client to open a new one, which spreads clients over instances that
+	// were added. Requests under way finish. 0s is for ever. Not for upgraded connections. Default: 1h.
+	MaxAge time.Duration `yaml:"max_age"`
 }
 
 // SetDefaults gives the sub-structs of which there is always one their values.
@@ -86,9 +115,15 @@ func (l *Limits) SetDefaults() {
 func (t *Timeouts) SetDefaults() {
 	*t = Timeouts{
 		Header: 10 * time.Second, BodyIdle: 30 * time.Second, BodyRate: 500,
-		WriteIdle: 60 * time.Second, Idle: 75 * time.Second,
+		WriteIdle: 60 * time.Second, Idle: 75 * time.Second, MaxAge: time.Hour,
 	}
 }
+
+// SetDefaults sets the values that the comments of the fields name.
+func (l *Listener) SetDefaults() { l.SocketMode = 0o660 }
+
+// SetDefaults sets the values that the comments of the fields name.
+func (p *ProxyProtocol) SetDefaults() { p.Timeout = 5 * time.Second }
 
 // SetDefaults sets the values that the comments of the fields name.
 func (t *TLS) SetDefaults() { t.MinVersion = "1.2" }
@@ -96,9 +131,7 @@ func (t *TLS) SetDefaults() { t.MinVersion = "1.2" }
 // Validate checks what a listener says of itself.
 func (l *Listener) Validate() error {
 	var f faults
-	if _, err := parseAddress(l.Address); err != nil {
-		f.at("address", "%w", err)
-	}
+	l.validateAddresses(&f)
 	known := []string{"h1", "h2c"}
 	if l.TLS != nil {
 		known = []string{"h1", "h2"}
@@ -116,6 +149,59 @@ func (l *Listener) Validate() error {
 			f.oneOf(path, p, known...)
 		}
 	}
+	return f.err()
+}
+
+func (l *Listener) validateAddresses(f *faults) {
+	switch {
+	case l.Address == "" && len(l.Addresses) == 0:
+		f.at("", "\"address\" is required, or a list of \"addresses\"")
+	case l.Address != "" && len(l.Addresses) > 0:
+		f.at("addresses", "address stands beside it; write all of them into one list here")
+	}
+	if l.Address != "" {
+		if _, err := parseListen(l.Address); err != nil {
+			f.at("address", "%w", err)
+		}
+	}
+	for i, address := range l.Addresses {
+		if _, err := parseListen(address); err != nil {
+			f.at("addresses["+strconv.Itoa(i)+"]", "%w", err)
+		}
+	}
+}
+
+// Listen are all addresses of the listener.
+func (l *Listener) Listen() []string {
+	if l.Address != "" {
+		return []string{l.Address}
+	}
+	return l.Addresses
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (m *SocketMode) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 8, 32)
+	if err != nil || n > 0o777 {
+		return fmt.Errorf("%q are no permissions; write three octal digits, such as 0660", text)
+	}
+	if n&0o200 == 0 {
+		return fmt.Errorf("%q lets not even the gateway's own user connect", text)
+	}
+	*m = SocketMode(n)
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (m SocketMode) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%04o", uint32(m)), nil }
+
+// Validate wants somebody to speak the protocol.
+func (p *ProxyProtocol) Validate() error {
+	var f faults
+	if len(p.From) == 0 {
+		f.at("from", "names no network; without one leave proxy_protocol out")
+	}
+	f.time("timeout", p.Timeout, time.Millisecond)
 	return f.err()
 }
 
@@ -163,5 +249,8 @@ func (t *Timeouts) Validate() error {
 	f.size("body_rate", t.BodyRate, 0, kind.GiB)
 	f.time("write_idle", t.WriteIdle, 1)
 	f.time("idle", t.Idle, 1)
+	if t.MaxAge != 0 {
+		f.time("max_age", t.MaxAge, time.Second)
+	}
 	return f.err()
 }

@@ -15,9 +15,10 @@ const (
 	refusedListener = "listener_full"
 	refusedClient   = "client_full"
 	refusedProcess  = "process_full"
+	refusedHeader   = "proxy_header" // no good PROXY header from where one must come
 )
 
-// caps counts the open connections of one address, in all and by client. Its
+// caps counts the open connections of one listener, in all and by client. Its
 // lock is taken when connections open and close, never by requests.
 type caps struct {
 	mu      sync.Mutex
@@ -26,37 +27,78 @@ type caps struct {
 	process *budget
 }
 
-// take finds a place for a connection. It returns how to give it back, or why
-// there is none.
-func (c *caps) take(client netip.Addr, limits *config.Limits) (leave func(), refused string) {
-	counted := client.IsValid() && !client.IsLoopback()
-	key := capKey(client)
+func newCaps(process *budget) *caps {
+	return &caps{clients: make(map[netip.Addr]int), process: process}
+}
+
+// place is what one connection takes of the caps.
+type place struct {
+	caps   *caps      // nil when it has none
+	client netip.Addr // whose connections it is counted among; invalid for nobody's
+}
+
+// take finds a place for a connection, or says why there is none. A client that
+// is not known yet is counted by identify.
+func (c *caps) take(client netip.Addr, limits *config.Limits) (p place, refused string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case limits.Connections > 0 && c.open >= limits.Connections:
-		return nil, refusedListener
-	case counted && limits.ConnectionsPerClient > 0 && c.clients[key] >= limits.ConnectionsPerClient:
-		return nil, refusedClient
-	case !c.process.take():
-		return nil, refusedProcess
+	if limits.Connections > 0 && c.open >= limits.Connections {
+		return place{}, refusedListener
+	}
+	p.caps = c
+	if refused := p.count(client, limits); refused != "" {
+		return place{}, refused
+	}
+	if !c.process.take() {
+		p.uncount()
+		return place{}, refusedProcess
 	}
 	c.open++
-	if counted {
-		c.clients[key]++
+	return p, ""
+}
+
+// identify counts the place for a client that was not known before.
+func (p *place) identify(client netip.Addr, limits *config.Limits) (refused string) {
+	p.caps.mu.Lock()
+	defer p.caps.mu.Unlock()
+	return p.count(client, limits)
+}
+
+// count needs caps.mu. Loopback has no cap of its own: all that comes through a
+// proxy on this machine would be one client.
+func (p *place) count(client netip.Addr, limits *config.Limits) (refused string) {
+	if !client.IsValid() || client.IsLoopback() {
+		return ""
 	}
-	return func() {
-		c.process.give()
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.open--
-		if !counted {
-			return
-		}
-		if c.clients[key]--; c.clients[key] == 0 {
-			delete(c.clients, key)
-		}
-	}, ""
+	key := capKey(client)
+	if limits.ConnectionsPerClient > 0 && p.caps.clients[key] >= limits.ConnectionsPerClient {
+		return refusedClient
+	}
+	p.caps.clients[key]++
+	p.client = key
+	return ""
+}
+
+// uncount needs caps.mu.
+func (p *place) uncount() {
+	if !p.client.IsValid() {
+		return
+	}
+	if p.caps.clients[p.client]--; p.caps.clients[p.client] == 0 {
+		delete(p.caps.clients, p.client)
+	}
+}
+
+// leave gives the place back.
+func (p *place) leave() {
+	if p.caps == nil {
+		return
+	}
+	p.caps.process.give()
+	p.caps.mu.Lock()
+	defer p.caps.mu.Unlock()
+	p.caps.open--
+	p.uncount()
 }
 
 // capKey folds the addresses that one client can choose freely: a /64 of IPv6.
@@ -68,15 +110,20 @@ func capKey(client netip.Addr) netip.Addr {
 	return p.Addr()
 }
 
-// peerOf is the address of a connection's other end; invalid for a socket
-// without one.
+// peerOf is the address of a connection's other end. The other end of a Unix
+// socket has none, but is a process of this machine and counts as one.
 func peerOf(nc net.Conn) netip.Addr {
-	tcp, ok := nc.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
+	switch addr := nc.RemoteAddr().(type) {
+	case *net.TCPAddr:
+		return clientAddr(addr)
+	case *net.UnixAddr:
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
-	return tcp.AddrPort().Addr().Unmap().WithZone("")
+	return netip.Addr{}
 }
+
+// clientAddr is an address as all that follows compares it.
+func clientAddr(a *net.TCPAddr) netip.Addr { return a.AddrPort().Addr().Unmap().WithZone("") }
 
 // reservedFiles are descriptors that clients cannot use up: for configuration
 // files, logs, the registry and the admin listener, which must answer

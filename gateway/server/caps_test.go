@@ -8,18 +8,16 @@ import (
 )
 
 func TestCaps(t *testing.T) {
-	c := &caps{clients: make(map[netip.Addr]int), process: &budget{limit: 6}}
+	c := newCaps(&budget{limit: 6})
 	limits := &config.Limits{Connections: 5, ConnectionsPerClient: 2}
-	var leaves []func()
+	var places []place
 	take := func(addr, want string) {
 		t.Helper()
-		leave, refused := c.take(netip.MustParseAddr(addr), limits)
+		p, refused := c.take(netip.MustParseAddr(addr), limits)
 		if refused != want {
 			t.Errorf("take(%s) refused %q, want %q", addr, refused, want)
 		}
-		if leave != nil {
-			leaves = append(leaves, leave)
-		}
+		places = append(places, p)
 	}
 	take("192.0.2.1", "")
 	take("192.0.2.1", "")
@@ -29,10 +27,9 @@ func TestCaps(t *testing.T) {
 	take("2001:db8::3", refusedClient) // the same /64
 	take("2001:db8:0:1::3", "")
 	take("192.0.2.9", refusedListener)
-	for _, leave := range leaves {
-		leave()
+	for _, p := range places {
+		p.leave()
 	}
-	leaves = nil
 	if c.open != 0 || len(c.clients) != 0 || c.process.used.Load() != 0 {
 		t.Errorf("after all have left: %d open, clients %v, %d in the process", c.open, c.clients, c.process.used.Load())
 	}

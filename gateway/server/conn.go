@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -35,7 +36,11 @@ type conn struct {
 	phase atomic.Uint32
 	users atomic.Int32 // the open socket, and each handler that runs
 	shut  atomic.Bool
-	leave func() // gives back the place in the caps
+	place place     // in the caps
+	old   time.Time // when the client is asked to open a new connection; zero is never
+
+	headerBy time.Time // when a PROXY header must have come; zero when none is awaited
+	ahead    []byte    // what came together with the header
 
 	mu       sync.Mutex // orders leaving phaseIdle against dismiss
 	deadline time.Time  // for reads, as net/http wants it
@@ -43,19 +48,42 @@ type conn struct {
 
 var lanes atomic.Uint32
 
-func newConn(nc net.Conn, f *front, client netip.Addr, leave func()) *conn {
-	c := &conn{Conn: nc, front: f, client: client, lane: lanes.Add(1) % laneCount, leave: leave}
+func newConn(nc net.Conn, f *front, client netip.Addr, p place) *conn {
+	c := &conn{Conn: nc, front: f, client: client, lane: lanes.Add(1) % laneCount, place: p}
 	c.users.Store(1)
+	if age := f.listener.Timeouts.MaxAge; age > 0 {
+		// Clients that came together, after a restart, must not all go together.
+		c.old = time.Now().Add(age - age/10 + rand.N(age/5+1))
+	}
 	return c
 }
 
+// aged says whether the client should open a new connection by now.
+func (c *conn) aged(now time.Time) bool { return !c.old.IsZero() && now.After(c.old) }
+
 // Read notices the first bytes of a request.
 func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
+	if !c.headerBy.IsZero() {
+		if err := c.readHeader(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := c.read(p)
 	if n > 0 && phase(c.phase.Load()) < phaseHead {
 		c.enter(phaseHead)
 	}
 	return n, err
+}
+
+func (c *conn) read(p []byte) (int, error) {
+	if len(c.ahead) == 0 {
+		return c.Conn.Read(p)
+	}
+	n := copy(p, c.ahead)
+	if c.ahead = c.ahead[n:]; len(c.ahead) == 0 {
+		c.ahead = nil // its array is larger than what is left of it
+	}
+	return n, nil
 }
 
 // enter leaves phaseIdle or phaseClosing. Bytes that arrived at the last moment
@@ -88,7 +116,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	if phase(c.phase.Load()) == phaseClosing {
 		return nil
 	}
-	return c.Conn.SetReadDeadline(t)
+	return c.Conn.SetReadDeadline(c.bounded(t))
 }
 
 // SetDeadline implements net.Conn.
@@ -112,7 +140,7 @@ func (c *conn) CloseWrite() error {
 func (c *conn) Close() error {
 	err := c.Conn.Close()
 	if c.shut.CompareAndSwap(false, true) {
-		c.leave()
+		c.place.leave()
 		c.done()
 	}
 	return err

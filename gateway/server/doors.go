@@ -2,9 +2,12 @@ package server
 
 import (
 	"context"
+	"maps"
 	"net"
 	"reflect"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,31 +20,52 @@ type door struct {
 	front  *front
 }
 
-// planned is a listener of the next configuration.
+// planned is an address of a listener of the next configuration.
 type planned struct {
+	key      string // of its door
 	name     string
 	listener *config.Listener
 	socket   *socket
 	fresh    bool // bound for this plan
 }
 
+// doorKey is the address, but for a port that the system chooses anew each time.
+func doorKey(name string, i int, address string) string {
+	if strings.HasSuffix(address, ":0") {
+		return name + " " + strconv.Itoa(i) + " " + address
+	}
+	return address
+}
+
 // plan binds the addresses that are new in c, and finds those that stay. After
 // an error nothing is bound.
 func (s *Server) plan(ctx context.Context, c *config.Config) ([]planned, error) {
 	var all []planned
-	for name, l := range c.Listeners {
-		if d, ok := s.doors[l.Address]; ok {
-			all = append(all, planned{name, l, d.socket, false})
-			continue
+	for _, name := range slices.Sorted(maps.Keys(c.Listeners)) {
+		l := c.Listeners[name]
+		for i, address := range l.Listen() {
+			p := planned{key: doorKey(name, i, address), name: name, listener: l}
+			if d, ok := s.doors[p.key]; ok {
+				p.socket = d.socket
+			} else {
+				sock, err := bind(ctx, address, l.SocketMode, s.log)
+				if err != nil {
+					unbind(all)
+					return nil, c.Errorf(addressField(l, i), "%w", err)
+				}
+				p.socket, p.fresh = sock, true
+			}
+			all = append(all, p)
 		}
-		sock, err := bind(ctx, l.Address, s.budget, s.log)
-		if err != nil {
-			unbind(all)
-			return nil, c.Errorf(&l.Address, "%w", err)
-		}
-		all = append(all, planned{name, l, sock, true})
 	}
 	return all, nil
+}
+
+func addressField(l *config.Listener, i int) *string {
+	if l.Address != "" {
+		return &l.Address
+	}
+	return &l.Addresses[i]
 }
 
 func unbind(all []planned) {
@@ -55,7 +79,9 @@ func unbind(all []planned) {
 func addrsOf(all []planned) map[string]net.Addr {
 	addrs := make(map[string]net.Addr, len(all))
 	for _, p := range all {
-		addrs[p.name] = p.socket.ln.Addr()
+		if _, first := addrs[p.name]; !first {
+			addrs[p.name] = p.socket.ln.Addr()
+		}
 	}
 	return addrs
 }
@@ -65,7 +91,7 @@ func addrsOf(all []planned) map[string]net.Addr {
 func (s *Server) open(g *generation, all []planned) {
 	lameDuck := g.config.Shutdown.LameDuck
 	for _, p := range all {
-		d, ok := s.doors[p.listener.Address]
+		d, ok := s.doors[p.key]
 		if ok && d.front.name == p.name && sameSettings(&d.front.listener, p.listener) {
 			continue
 		}
@@ -75,24 +101,40 @@ func (s *Server) open(g *generation, all []planned) {
 				s.log.Error("listener ended", "listener", f.name, "error", err)
 			}
 		})
+		if !p.fresh {
+			p.socket.permit(p.listener.SocketMode)
+		}
 		if old := p.socket.serve(f); old != nil {
 			s.work.Go(func() { old.retire(s.life, lameDuck) })
 		}
-		s.doors[p.listener.Address] = &door{p.socket, f}
+		s.doors[p.key] = &door{p.socket, f}
 	}
-	for address, d := range s.doors {
-		if slices.ContainsFunc(all, func(p planned) bool { return p.listener.Address == address }) {
+	for key, d := range s.doors {
+		if slices.ContainsFunc(all, func(p planned) bool { return p.key == key }) {
 			continue
 		}
-		delete(s.doors, address)
+		delete(s.doors, key)
 		d.socket.close()
-		d.front.count.Retire()
+		if g.config.Listeners[d.front.name] == nil {
+			d.front.count.Retire()
+			delete(s.caps, d.front.name)
+		}
 		s.work.Go(func() { d.front.retire(s.life, lameDuck) })
 	}
 }
 
+// capsOf are the counts of a listener, which outlive its fronts.
+func (s *Server) capsOf(name string) *caps {
+	c, ok := s.caps[name]
+	if !ok {
+		c = newCaps(s.budget)
+		s.caps[name] = c
+	}
+	return c
+}
+
 func (s *Server) newFront(g *generation, p planned) *front {
-	f := newFront(p.name, p.listener, p.socket.ln.Addr(), s.metrics.Listener(p.name), s.log)
+	f := newFront(p.name, p.listener, p.socket.ln.Addr(), s.metrics.Listener(p.name), s.capsOf(p.name), s.log)
 	f.server.Handler = s.handler(f)
 	if p.listener.TLS != nil {
 		f.server.TLSConfig = listenerTLS(s.tlsFor(p.name, g.snap.TLS(p.name)))
@@ -108,6 +150,7 @@ func sameSettings(a, b *config.Listener) bool {
 		return false
 	}
 	x.TLS, y.TLS = nil, nil
+	x.Address, y.Address, x.Addresses, y.Addresses = "", "", nil, nil // a front has one of them
 	return reflect.DeepEqual(x, y)
 }
 

@@ -150,8 +150,8 @@ func dial(t *testing.T, addr net.Addr) net.Conn {
 // frontOn serves h on ln without a Server around. shut closes the socket.
 func frontOn(t *testing.T, ln net.Listener, l *config.Listener, h http.HandlerFunc) (f *front, shut func()) {
 	log := slog.New(slog.DiscardHandler)
-	sock := newSocket("test", ln, &budget{limit: 1 << 20}, log)
-	f = newFront("test", l, ln.Addr(), obs.NewMetrics(obs.Build{}).Listener("test"), log)
+	sock := newSocket("test", ln, log)
+	f = newFront("test", l, ln.Addr(), obs.NewMetrics(obs.Build{}).Listener("test"), newCaps(&budget{limit: 1 << 20}), log)
 	f.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := connOfRequest(r)
 		c.begin(r.ProtoMajor == 1)
@@ -190,7 +190,7 @@ func TestShutdownOrder(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, "hello")
 	}).open()
-	ln := h.doors["127.0.0.1:0"].socket.ln
+	ln := h.doors[doorKey("web", 0, "127.0.0.1:0")].socket.ln
 	idle, tunnel, slow := dial(t, ln.Addr()), dial(t, ln.Addr()), dial(t, ln.Addr())
 	openTunnel(t, tunnel)
 	var slowly sync.WaitGroup

@@ -21,6 +21,7 @@ type front struct {
 	listener config.Listener
 	server   *http.Server
 	count    *obs.Listener
+	caps     *caps
 	addr     net.Addr
 
 	offers chan *conn
@@ -34,9 +35,9 @@ type front struct {
 }
 
 // newFront makes a front for the connections to addr.
-func newFront(name string, l *config.Listener, addr net.Addr, count *obs.Listener, log *slog.Logger) *front {
+func newFront(name string, l *config.Listener, addr net.Addr, count *obs.Listener, limit *caps, log *slog.Logger) *front {
 	f := &front{
-		name: name, listener: *l, count: count, addr: addr,
+		name: name, listener: *l, count: count, caps: limit, addr: addr,
 		offers: make(chan *conn), stop: make(chan struct{}),
 		conns: make(map[*conn]struct{}), gone: make(chan struct{}),
 	}

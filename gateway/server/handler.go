@@ -44,7 +44,7 @@ func newEntry(f *front, c *conn, w http.ResponseWriter, r *http.Request) *entry 
 	}
 	timed, limits := !gateway.IsGRPC(r), &f.listener.Timeouts
 	e.w = response{
-		ResponseWriter: w, x: &e.x, lame: &f.lame, http1: r.ProtoMajor == 1,
+		ResponseWriter: w, x: &e.x, lame: &f.lame, aged: c.aged(e.x.Start), http1: r.ProtoMajor == 1,
 		timed: timed && limits.WriteIdle > 0, idle: limits.WriteIdle, body: &e.body,
 	}
 	e.body.ReadCloser, e.body.w, e.body.length = r.Body, w, r.ContentLength

@@ -207,7 +207,7 @@ func (s *still) SetReadDeadline(time.Time) error  { return nil }
 // quiet is a server and a request without sockets.
 func quiet(h http.HandlerFunc) (http.Handler, *http.Request) {
 	s, f := atRest(h, usual("h1"))
-	c := newConn(nil, f, gateway.ExchangeOf(httptest.NewRequest(http.MethodGet, "/", nil)).Client, func() {})
+	c := newConn(nil, f, gateway.ExchangeOf(httptest.NewRequest(http.MethodGet, "/", nil)).Client, place{})
 	c.phase.Store(uint32(phaseBusy))
 	r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
 	return s.handler(f), r.WithContext(withConn(r.Context(), c))

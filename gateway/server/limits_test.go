@@ -47,7 +47,7 @@ func atRest(h http.HandlerFunc, l *config.Listener) (*Server, *front) {
 	g := &generation{snap: &fakeSnapshot{Handler: h}, config: &config.Config{}}
 	g.count(s.metrics)
 	s.current.Store(g)
-	f := newFront("web", l, &net.TCPAddr{}, s.metrics.Listener("web"), s.log)
+	f := newFront("web", l, &net.TCPAddr{}, s.metrics.Listener("web"), newCaps(s.budget), s.log)
 	f.server.Handler = s.handler(f)
 	return s, f
 }
@@ -74,7 +74,7 @@ func inBubble(t *testing.T, l *config.Listener, h http.HandlerFunc, use func(l *
 // open connects. The client's end is closed when the test ends, at the latest.
 func (l *line) open() net.Conn {
 	client, server := net.Pipe()
-	if !l.f.offer(newConn(server, l.f, netip.MustParseAddr("192.0.2.1"), func() {})) {
+	if !l.f.offer(newConn(server, l.f, netip.MustParseAddr("192.0.2.1"), place{})) {
 		l.t.Fatal("the front takes no connections")
 	}
 	return client

@@ -10,7 +10,7 @@ import (
 	"github.com/pithead/pithead/gateway"
 )
 
-// connectionClose is shared by all answers of a lame duck. HTTP/2 turns it into
+// connectionClose is shared by all answers that are the last on their connection. HTTP/2 turns it into
 // a GOAWAY frame.
 var connectionClose = []string{"close"}
 
@@ -21,6 +21,7 @@ type response struct {
 	http.ResponseWriter
 	x      *gateway.Exchange
 	lame   *atomic.Bool
+	aged   bool // the connection
 	http1  bool
 	timed  bool
 	idle   time.Duration
@@ -43,7 +44,7 @@ func (w *response) WriteHeader(status int) {
 	if final && !w.wrote {
 		w.wrote = true
 		w.x.Status = status
-		if w.lame.Load() && status != http.StatusSwitchingProtocols {
+		if (w.aged || w.lame.Load()) && status != http.StatusSwitchingProtocols {
 			w.Header()["Connection"] = connectionClose
 		}
 	}

@@ -48,7 +48,8 @@ type Server struct {
 
 	current atomic.Pointer[generation]
 	admin   *adminDoor
-	doors   map[string]*door // by address; owned by whoever loads
+	doors   map[string]*door // by doorKey; owned by whoever loads
+	caps    map[string]*caps // by listener; owned by whoever loads
 
 	life   context.Context // ends when the grace of the shutdown ends
 	cut    context.CancelFunc
@@ -81,7 +82,7 @@ type Status struct {
 func New(opt Options) *Server {
 	s := &Server{
 		opt: opt, log: opt.Log, metrics: opt.Metrics, pool: keep.NewPool(), budget: newBudget(),
-		doors: make(map[string]*door), hurry: make(chan struct{}), fsnotify: fsnotify.NewWatcher,
+		doors: make(map[string]*door), caps: make(map[string]*caps), hurry: make(chan struct{}), fsnotify: fsnotify.NewWatcher,
 	}
 	s.life, s.cut = context.WithCancel(context.Background())
 	s.watched.changed = make(chan struct{}, 1)
@@ -187,8 +188,8 @@ func (s *Server) ReopenLog() error {
 	return nil
 }
 
-// Addrs are the bound addresses by listener, for a configuration that leaves
-// the choice of a port to the system.
+// Addrs are the bound addresses by listener, the first one of several, for a
+// configuration that leaves the choice of a port to the system.
 func (s *Server) Addrs() map[string]net.Addr {
 	if g := s.current.Load(); g != nil {
 		return g.addrs

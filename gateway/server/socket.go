@@ -4,12 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/pithead/pithead/gateway/config"
+	"github.com/pithead/pithead/gateway/unixsocket"
 )
 
 // socket is a bound address. Its fronts come and go with the settings of the
@@ -18,26 +23,43 @@ type socket struct {
 	address string // as configured
 	ln      net.Listener
 	log     *slog.Logger
-	caps    caps
 	front   atomic.Pointer[front]
 	accepts sync.WaitGroup
 	once    sync.Once
 	closed  chan struct{}
 }
 
-func bind(ctx context.Context, address string, process *budget, log *slog.Logger) (*socket, error) {
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", address)
+// bind listens on host:port, or on "unix:" and a path.
+func bind(ctx context.Context, address string, mode config.SocketMode, log *slog.Logger) (*socket, error) {
+	ln, err := listenOn(ctx, address, mode)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
-	return newSocket(address, ln, process, log), nil
+	return newSocket(address, ln, log), nil
 }
 
-func newSocket(address string, ln net.Listener, process *budget, log *slog.Logger) *socket {
-	return &socket{
-		address: address, ln: ln, log: log, closed: make(chan struct{}),
-		caps: caps{clients: make(map[netip.Addr]int), process: process},
+func listenOn(ctx context.Context, address string, mode config.SocketMode) (net.Listener, error) {
+	path, unix := strings.CutPrefix(address, "unix:")
+	if !unix {
+		return new(net.ListenConfig).Listen(ctx, "tcp", address)
+	}
+	ln, err := unixsocket.Listen(path, fs.FileMode(mode))
+	if err != nil {
+		return nil, err // no nil *Listener in an interface
+	}
+	return ln, nil
+}
+
+func newSocket(address string, ln net.Listener, log *slog.Logger) *socket {
+	return &socket{address: address, ln: ln, log: log, closed: make(chan struct{})}
+}
+
+// permit sets who may connect to a Unix socket that is bound already.
+func (s *socket) permit(mode config.SocketMode) {
+	if ln, ok := s.ln.(*unixsocket.Listener); ok {
+		if err := ln.Chmod(fs.FileMode(mode)); err != nil {
+			s.log.Error("cannot change the mode of a socket", "address", s.address, "error", err)
+		}
 	}
 }
 
@@ -85,19 +107,28 @@ func (s *socket) accept() {
 
 // admit hands a connection to the front in charge, or refuses it.
 func (s *socket) admit(nc net.Conn) {
-	client := peerOf(nc)
+	peer := peerOf(nc)
 	for {
 		f := s.front.Load()
-		leave, refused := s.caps.take(client, &f.listener.Limits)
+		client := peer
+		headed := f.awaitsHeader(peer)
+		if headed {
+			client = netip.Addr{} // the header tells
+		}
+		p, refused := f.caps.take(client, &f.listener.Limits)
 		if refused != "" {
 			f.count.Refused(refused)
 			hangUp(nc)
 			return
 		}
-		if f.offer(newConn(nc, f, client, leave)) {
+		c := newConn(nc, f, peer, p)
+		if headed {
+			c.awaitHeader(f.listener.ProxyProtocol.Timeout)
+		}
+		if f.offer(c) {
 			return
 		}
-		leave()
+		p.leave()
 		if s.front.Load() == f { // retired without a successor: the end
 			hangUp(nc)
 			return

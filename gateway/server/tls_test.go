@@ -51,7 +51,11 @@ func secure(t *testing.T, h http.HandlerFunc) (*house, string) {
 	dir := t.TempDir()
 	certify(t, dir, 1)
 	l := fmt.Sprintf("listeners: {web: {address: \"127.0.0.1:0\", tls: {certificates: [{cert: %s/cert.pem, key: %s/key.pem}]}}}\n", dir, dir)
-	house := prepare(t, settings(1, l+ending), h)
+	return secureWith(t, l, h), dir
+}
+
+func secureWith(t *testing.T, listeners string, h http.HandlerFunc) *house {
+	house := prepare(t, settings(1, listeners+ending), h)
 	house.compile = func(c *config.Config) (snapshot, error) {
 		snap, err := build.Compile(c, build.Env{Pool: house.pool, Log: house.Server.log, Metrics: house.metrics})
 		if err != nil {
@@ -59,7 +63,7 @@ func secure(t *testing.T, h http.HandlerFunc) (*house, string) {
 		}
 		return &certified{snap, house.serve}, nil
 	}
-	return house.open(), dir
+	return house.open()
 }
 
 // certified is a real snapshot with a fake handler.
