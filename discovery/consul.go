@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	consulFirstLimit  = 10 * time.Second // for a query that does not block
-	consulMargin      = 5 * time.Second  // for the network, on top of a blocking query
+	consulFirstLimit = 10 * time.Second // for a query that does not block
+	consulMargin     = 5 * time.Second  // for the network, on top of a blocking query
 
 	consulMinBackoff = 250 * time.Millisecond
 	consulMaxBackoff = 4 * time.Second
