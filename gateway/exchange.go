@@ -87,10 +87,16 @@ func WithExchange(r *http.Request, x *Exchange) *http.Request {
 // come through the gateway's server (a test, a health check) has none: then a
 // fresh one is returned, so that callers need no nil check.
 func ExchangeOf(r *http.Request) *Exchange {
-	if x, ok := r.Context().Value(exchangeKey{}).(*Exchange); ok {
+	if x := ExchangeIn(r.Context()); x != nil {
 		return x
 	}
 	return &Exchange{Start: time.Now(), Scheme: "http"}
+}
+
+// ExchangeIn returns the exchange that ctx belongs to, or nil.
+func ExchangeIn(ctx context.Context) *Exchange {
+	x, _ := ctx.Value(exchangeKey{}).(*Exchange)
+	return x
 }
 
 // SetUpstreamHeader makes name: value part of the request that goes upstream,

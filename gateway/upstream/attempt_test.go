@@ -107,7 +107,7 @@ func TestTLSFailures(t *testing.T) {
 			c := start(t, at(serve(t, handler, server)), func(o *Options) { o.Protocol, o.TLS = "https", client })
 			r, _ := request(t, "GET", nil)
 			_, err := c.RoundTrip(r)
-			wantError(t, err, http.StatusBadGateway, "tls_failed", gateway.CauseNetwork)
+			wantError(t, err, http.StatusBadGateway, "upstream_tls", gateway.CauseNetwork)
 			wantStats(t, c, 1, 1)
 		})
 	}

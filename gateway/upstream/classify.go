@@ -107,13 +107,16 @@ func (a *attempt) late() gateway.Cause {
 // of the request has left.
 func connectFailed(err error) *gateway.Error {
 	if dial, ok := errors.AsType[*dialError](err); ok {
+		if _, denied := errors.AsType[*deniedError](dial.err); denied {
+			return &gateway.Error{Status: http.StatusBadGateway, Reason: "upstream_denied", Msg: "the service could not be reached", Cause: gateway.CauseNetwork, Err: err}
+		}
 		if isTimeout(dial.err) {
 			return &gateway.Error{Status: http.StatusGatewayTimeout, Reason: "connect_timeout", Msg: "the service could not be reached in time", Cause: gateway.CauseNetwork, Err: err}
 		}
 		return &gateway.Error{Status: http.StatusServiceUnavailable, Reason: "connect_failed", Msg: "the service could not be reached", Cause: gateway.CauseNetwork, Err: err}
 	}
 	if isTLS(err) {
-		return &gateway.Error{Status: http.StatusBadGateway, Reason: "tls_failed", Msg: "no secure connection to the service", Cause: gateway.CauseNetwork, Err: err}
+		return &gateway.Error{Status: http.StatusBadGateway, Reason: "upstream_tls", Msg: "no secure connection to the service", Cause: gateway.CauseNetwork, Err: err}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/tls"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -22,19 +23,26 @@ type Options struct {
 	Policy gateway.Policy // chooses among healthy endpoints
 
 	Subsets  map[string]Selector
-	Protocol string         // "http" (default), "https" or "h2c"
-	TLS      *tls.Config    // for https; nil trusts the system's authorities
-	Host     string         // sent as Host; "" sends what the request has
-	Timeouts Timeouts       // zero values mean the defaults
-	MaxIdle  int            // idle connections kept to one endpoint; default 64
-	Health   *HealthOptions // nil: every endpoint is taken to be well
+	Protocol string // "http" (default), "https" or "h2c"
+	// ProxyProtocol is the version of the header that begins each connection, 1 or
+	// 2; 0 is none. With it no connection is used twice, and none speaks HTTP/2.
+	ProxyProtocol uint8
+	TLS           *tls.Config    // for https; nil trusts the system's authorities
+	Pins          []Pin          // of which one must be in the chain; none asks for nothing
+	SANs          []string       // names of which the certificate must have one, in place of the server's
+	Host          string         // sent as Host; "" sends what the request has
+	Timeouts      Timeouts       // zero values mean the defaults
+	MaxIdle       int            // idle connections kept to one endpoint; default 64
+	Health        *HealthOptions // nil: every endpoint is taken to be well
 
 	Zone      ZoneOptions   // which endpoints are near; the zero value prefers none
 	SlowStart time.Duration // over which an endpoint that joins gets to its full share; 0 is at once
 
+	Own *Own         // where this process listens, which no name may lead to
 	Log *slog.Logger // says which upstream it is about
 
-	dial dialFunc // for tests
+	dial     dialFunc      // for tests
+	resolver *net.Resolver // for tests
 }
 
 // Selector says which endpoints belong to a subset. All of it must hold.
@@ -177,7 +185,9 @@ func (c *Cluster) Close() error {
 func (c *Cluster) Name() string { return c.opts.Name }
 
 // HTTP2 says whether requests may go out over HTTP/2.
-func (c *Cluster) HTTP2() bool { return c.opts.Protocol == "h2c" || c.opts.Protocol == "https" }
+func (c *Cluster) HTTP2() bool {
+	return c.opts.Protocol == "h2c" || c.opts.Protocol == "https" && c.opts.ProxyProtocol == 0
+}
 
 // Filled is closed when the first set that discovery has confirmed is in use,
 // even if it is empty: then an answer from here on is the truth.

@@ -84,7 +84,7 @@ func TestConnectTimeouts(t *testing.T) {
 		r, _ := request(t, "GET", nil)
 		_, err := c.RoundTrip(r)
 		took(t, began, 5*time.Second)
-		wantError(t, err, http.StatusBadGateway, "tls_failed", gateway.CauseNetwork)
+		wantError(t, err, http.StatusBadGateway, "upstream_tls", gateway.CauseNetwork)
 		wantStats(t, c, 1, 1)
 	})
 }

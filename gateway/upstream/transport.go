@@ -2,9 +2,6 @@ package upstream
 
 import (
 	"cmp"
-	"context"
-	"crypto/tls"
-	"net"
 	"net/http"
 	"time"
 )
@@ -49,34 +46,13 @@ func (t Timeouts) withDefaults() Timeouts {
 	}
 }
 
-type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
-
-// dialError marks what failed before there was a connection, that is before
-// any byte of the request left.
-type dialError struct{ err error }
-
-func (e *dialError) Error() string { return e.err.Error() }
-func (e *dialError) Unwrap() error { return e.err }
-
 // newTransport makes the transport of one cluster. It follows no redirect, uses
 // no proxy of the environment (CVE-2025-22870), and leaves content coding to
 // client and endpoint: a transport that asks for gzip by itself unpacks it by
 // itself, up to a thousandfold.
 func newTransport(o *Options) *http.Transport {
-	dial := o.dial
-	if dial == nil {
-		dial = (&net.Dialer{KeepAlive: 15 * time.Second}).DialContext
-	}
 	t := &http.Transport{
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			ctx, cancel := context.WithTimeout(ctx, o.Timeouts.Connect)
-			defer cancel()
-			conn, err := dial(ctx, network, addr)
-			if err != nil {
-				return nil, &dialError{err}
-			}
-			return conn, nil
-		},
+		DialContext:            newDialer(o),
 		DisableCompression:     true,
 		TLSHandshakeTimeout:    o.Timeouts.TLSHandshake,
 		IdleConnTimeout:        o.Timeouts.Idle,
@@ -90,24 +66,14 @@ func newTransport(o *Options) *http.Transport {
 			WriteByteTimeout: 30 * time.Second,
 		},
 	}
-	switch o.Protocol {
-	case "h2c":
-		t.Protocols.SetUnencryptedHTTP2(true)
-	case "https":
-		t.Protocols.SetHTTP1(true)
-		t.Protocols.SetHTTP2(true)
-		t.TLSClientConfig = tlsConfig(o.TLS)
-	default:
-		t.Protocols.SetHTTP1(true)
+	// A connection that begins with the address of one client is of no use to
+	// another, and HTTP/2 would share it.
+	t.DisableKeepAlives = o.ProxyProtocol != 0
+	t.Protocols.SetHTTP1(o.Protocol != "h2c")
+	t.Protocols.SetUnencryptedHTTP2(o.Protocol == "h2c")
+	if o.Protocol == "https" {
+		t.Protocols.SetHTTP2(o.ProxyProtocol == 0)
+		t.TLSClientConfig = tlsConfig(o)
 	}
 	return t
-}
-
-func tlsConfig(c *tls.Config) *tls.Config {
-	if c == nil {
-		c = new(tls.Config)
-	}
-	c = c.Clone()
-	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
-	return c
 }
