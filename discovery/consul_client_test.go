@@ -317,13 +317,13 @@ func TestConsulSettingsThatWillNotDo(t *testing.T) {
 	f("register: is about the gateway itself; write it below consul: in the process file", func(c *ConsulConfig) { c.Register = &RegisterConfig{} })
 	for filter, want := range map[string]string{
 		`Service.Meta.version == "v2" and (Node.Node != "a" or Checks is empty)`: "",
-		`Service.Tags contains "a\")"`: "",
-		"Service.Meta.v == `a\"(`":     "",
-		`Service.Meta.v == "a`:         `filter: has a " without its second`,
-		`(a == "b"`:                    "filter: has a ( without its )",
-		`a == "b")`:                    "filter: has a ) without its (",
-		"  ":                           "filter: is empty; leave it out",
-		strings.Repeat("a", 4097):      "filter: is longer than 4KiB",
+		`Service.Tags contains "a\")"`:                                           "",
+		"Service.Meta.v == `a\"(`":                                               "",
+		`Service.Meta.v == "a`:                                                   `filter: has a " without its second`,
+		`(a == "b"`:                                                              "filter: has a ( without its )",
+		`a == "b")`:                                                              "filter: has a ) without its (",
+		"  ":                                                                     "filter: is empty; leave it out",
+		strings.Repeat("a", 4097):                                                "filter: is longer than 4KiB",
 	} {
 		f(want, func(c *ConsulConfig) { c.Filter = filter })
 	}

@@ -45,8 +45,13 @@ func newLog(w io.Writer, level slog.Level) *slog.Logger {
 // serves.
 func serve(ctx context.Context, path string, log *slog.Logger, ready func(*server.Server)) error {
 	metrics := obs.NewMetrics(obs.Build{Version: version, Commit: commit})
+	var announcing sync.WaitGroup
+	defer announcing.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	s := server.New(server.Options{
-		Path: path, Metrics: metrics, Log: log, Admin: adminHandler(metrics), ListenAdmin: admin.Listen, Serving: ready,
+		Path: path, Metrics: metrics, Log: log, Admin: adminHandler(metrics), ListenAdmin: admin.Listen,
+		Serving: func(s *server.Server) { ready(s); announcing.Go(func() { announce(ctx, s, log) }) },
 	})
 	metrics.CollectUpstreams(func() []obs.UpstreamState {
 		if snap := s.Snapshot(); snap != nil {
@@ -54,8 +59,6 @@ func serve(ctx context.Context, path string, log *slog.Logger, ready func(*serve
 		}
 		return nil
 	})
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
 	defer signal.Stop(signals)

@@ -65,6 +65,7 @@ func Compile(cfg *config.Config, env Env) (*Snapshot, error) {
 	snap.routes, owned = c.routes(proxy.New(proxy.Options{Log: env.Log}))
 	snap.table = c.table()
 	snap.canon = c.canon(snap.routes, owned)
+	snap.register = c.registration()
 	snap.ready, _ = keep.Get(c.scope, "ready", func() (*atomic.Bool, error) { return new(atomic.Bool), nil }) // cannot fail
 	if err := cfg.Refuse(c.errs); err != nil {
 		c.abandon()
@@ -89,6 +90,7 @@ func Mistakes(cfg *config.Config, found error, env Env) error {
 	c.namedBlocks()
 	c.errorPages()
 	c.routes(http.NotFoundHandler())
+	c.registration()
 	told := make(map[config.Pos]bool, len(errs))
 	for _, e := range errs {
 		told[e.Pos] = true

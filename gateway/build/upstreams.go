@@ -74,10 +74,10 @@ func clusterOptions(name string, u *config.Upstream, o upstream.Options) upstrea
 // consulKey is the fingerprint of the process-wide Consul settings if the
 // upstream inherits them.
 func (c *compiler) consulKey(u *config.Upstream) string {
-	if u.Discover == nil || u.Discover.Kind != consulKind || c.cfg.Consul == nil {
-		return ""
+	if base := c.inherit(u.Discover); base != nil {
+		return base.Fingerprint()
 	}
-	return c.cfg.Consul.Fingerprint()
+	return ""
 }
 
 const consulKind = "consul"
@@ -90,6 +90,7 @@ func (c *compiler) feed(name string, u *config.Upstream) *upstream.Feed {
 	log, metrics := c.Log.With("upstream", name), c.Metrics // not c: the feed outlives it
 	source, err := settings.Build(discovery.Env{
 		Upstream: name, Dir: u.Discover.Dir(), Log: log, Failed: func(error) { metrics.DiscoveryFailed(name) },
+		Skipped: func(n int) { metrics.DiscoverySkipped(name, n) },
 	})
 	if err != nil {
 		c.errs = append(c.errs, u.Discover.Errors(err)...)
@@ -103,7 +104,7 @@ func (c *compiler) feed(name string, u *config.Upstream) *upstream.Feed {
 // inherit is the block whose settings come before those of b.
 func (c *compiler) inherit(b *config.Block) *config.Block {
 	if b != nil && b.Kind == consulKind {
-		return c.cfg.Consul
+		return c.cfg.Consul.Without("register") // that is about the gateway itself
 	}
 	return nil
 }

@@ -18,7 +18,8 @@ type Root struct {
 	Listeners map[string]*Listener `yaml:"listeners"`
 	// Admin is the listener for metrics, health and the admin API.
 	Admin Admin `yaml:"admin"`
-	// Consul holds defaults for every `discover: {consul: ...}`.
+	// Consul holds defaults for every `discover: {consul: ...}`, and with `register`
+	// enters the gateway itself in Consul's catalogue.
 	Consul *Block `yaml:"consul,settings" kinds:"discovery source"`
 	// TrustedProxies are the networks whose X-Forwarded-For, X-Forwarded-Proto
 	// and X-Forwarded-Host are believed. Default: none.

@@ -24,7 +24,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	c.m.forgetListeners()
 	routes := slices.Collect(maps.Values(c.m.routes))
 	listeners := slices.Collect(maps.Values(c.m.listeners))
-	failures := maps.Clone(c.m.failures)
+	failures, skipped := maps.Clone(c.m.failures), maps.Clone(c.m.skipped)
 	c.m.mu.Unlock()
 
 	for _, r := range routes {
@@ -33,7 +33,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for _, l := range listeners {
 		l.collect(ch)
 	}
-	c.m.collectUpstreams(ch, failures)
+	c.m.collectUpstreams(ch, failures, skipped)
 }
 
 func counter(ch chan<- prometheus.Metric, desc *prometheus.Desc, n uint64, labels ...string) {

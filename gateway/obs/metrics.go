@@ -38,6 +38,7 @@ type Metrics struct {
 	routes    map[string]*Route
 	listeners map[string]*Listener
 	failures  map[string]uint64 // of discovery, by upstream
+	skipped   map[string]int    // instances that discovery leaves out, by upstream
 }
 
 // NewMetrics makes the metrics of a process.
@@ -55,6 +56,7 @@ func NewMetrics(b Build) *Metrics {
 		routes:     make(map[string]*Route),
 		listeners:  make(map[string]*Listener),
 		failures:   make(map[string]uint64),
+		skipped:    make(map[string]int),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "pithead_build_info", Help: "Always 1; the labels say which binary this is.",
@@ -116,6 +118,7 @@ func (m *Metrics) Retain(routes, upstreams []string) {
 	defer m.mu.Unlock()
 	maps.DeleteFunc(m.routes, func(name string, _ *Route) bool { return !keepRoutes[name] })
 	maps.DeleteFunc(m.failures, func(name string, _ uint64) bool { return !keepUpstreams[name] })
+	maps.DeleteFunc(m.skipped, func(name string, _ int) bool { return !keepUpstreams[name] })
 	for _, r := range m.routes {
 		r.retain(keepUpstreams)
 	}

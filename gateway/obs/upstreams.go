@@ -38,10 +38,19 @@ func (m *Metrics) DiscoveryFailed(upstream string) {
 	m.failures[upstream]++
 }
 
-func (m *Metrics) collectUpstreams(ch chan<- prometheus.Metric, failures map[string]uint64) {
+// DiscoverySkipped takes note of how many instances in the last answer of a
+// registry are left out.
+func (m *Metrics) DiscoverySkipped(upstream string, instances int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.skipped[upstream] = instances
+}
+
+func (m *Metrics) collectUpstreams(ch chan<- prometheus.Metric, failures map[string]uint64, skipped map[string]int) {
 	if states := m.upstreams.Load(); states != nil {
 		for _, u := range (*states)() {
 			u.collect(ch)
+			gauge(ch, discoverySkippedDesc, float64(skipped[u.Name]), u.Name)
 			if _, failed := failures[u.Name]; !failed {
 				failures[u.Name] = 0 // shown before the first failure, so that rate() sees it
 			}
