@@ -29,7 +29,7 @@ func init() {
 // problem document (RFC 9457) that there is without pages. That document counts as
 // the JSON form of a page that has none. Of forms that are equally welcome, the one
 // that the client names most exactly wins, then JSON before text before HTML; so
-// programs that say nothing, or */*, get JSON, and browsers HTML.
+// programs that say nothing, or `*/*`, get JSON, and browsers HTML.
 //
 // Status and headers such as Retry-After, Allow or WWW-Authenticate stay. HEAD gets the
 // same head without the page; gRPC answers stay as they are.

@@ -34,7 +34,8 @@ type RedirectConfig struct {
 	// Port, 1 to 65535. One that is the scheme's own is left out of the Location.
 	// Default: with `scheme` that scheme's own, else the request's.
 	Port int `yaml:"port"`
-	// Path is the new path, whatever the old one was. Default: the request's.
+	// Path is the new path, whatever the old one was. It may hold the `{parameters}` of
+	// the route's path, as with rewrite. Default: the request's.
 	Path string `yaml:"path"`
 	// Prefix takes the place of the prefix that the route matches, by whole segments:
 	// with `match: {prefix: /old}`, `prefix: /new` makes /new/orders of /old/orders. Default: none.
@@ -71,7 +72,7 @@ func (c RedirectConfig) Validate() error {
 	if !slices.Contains(redirectStatuses, c.Status) {
 		errs = append(errs, kind.At("status", "%d is no redirect; write 301, 302, 303, 307 or 308", c.Status))
 	}
-	return errors.Join(append(errs, validateNewPath("path", c.Path), validateNewPath("prefix", c.Prefix))...)
+	return errors.Join(append(errs, validatePathTarget("path", c.Path), validateNewPath("prefix", c.Prefix))...)
 }
 
 const (

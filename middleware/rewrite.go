@@ -33,7 +33,11 @@ type RewriteConfig struct {
 	// upstream itself comes after it and wins. X-Forwarded-Host still says what the
 	// client asked for. Default: the client's.
 	Host string `yaml:"host"`
-	// Path is the new path, whatever the old one was. Default: the client's.
+	// Path is the new path, whatever the old one was. `{name}` in it is what the
+	// parameter of that name has in the path of the route: with `match: {path: "/v1/orders/{id}"}`,
+	// `path: "/orders/{id}/v2"` makes /orders/7/v2 of /v1/orders/7. A value stays encoded
+	// as the client sent it. Quote such a path, since YAML takes a brace for a map.
+	// Default: the client's.
 	Path string `yaml:"path"`
 	// Prefix takes the place of the prefix that the route matches, by whole
 	// segments: with `match: {prefix: /api}`, `prefix: /v2` makes /v2/orders of /api/orders,
@@ -71,7 +75,7 @@ func (c RewriteConfig) Validate() error {
 			errs = append(errs, kind.At("host", "%q is no host", c.Host))
 		}
 	}
-	return errors.Join(append(errs, validateNewPath("path", c.Path), validateNewPath("prefix", c.Prefix), c.validateRegex())...)
+	return errors.Join(append(errs, validatePathTarget("path", c.Path), validateNewPath("prefix", c.Prefix), c.validateRegex())...)
 }
 
 // validateNewPath checks a path that requests are to get. "" is none.
@@ -142,6 +146,7 @@ func hintOfGroup(name string) string {
 // pathEdit makes one path out of another. The zero value makes the same.
 type pathEdit struct {
 	whole  string // the new path
+	target *pathTarget
 	prefix *matchedPrefix
 	regex  *regexp.Regexp
 	to     string // what prefix or regex becomes
@@ -150,6 +155,12 @@ type pathEdit struct {
 // newPathEdit makes an edit of a whole path or of the prefix that a route matches.
 func newPathEdit(whole, prefix string, env Env) (pathEdit, error) {
 	e := pathEdit{whole: whole}
+	if strings.Contains(whole, "{") {
+		var err error
+		if e.target, err = newPathTarget(whole, env); err != nil {
+			return e, kind.At("path", "%w", err)
+		}
+	}
 	if prefix == "" {
 		return e, nil
 	}
@@ -164,6 +175,8 @@ func newPathEdit(whole, prefix string, env Env) (pathEdit, error) {
 func (e *pathEdit) apply(u *url.URL) string {
 	path := u.EscapedPath()
 	switch {
+	case e.target != nil:
+		return e.target.fill(path)
 	case e.whole != "":
 		return e.whole
 	case e.regex != nil && e.regex.MatchString(path): // ReplaceAllString copies a path without a match
