@@ -1,8 +1,6 @@
 package balance
 
 import (
-	"math/rand/v2"
-
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/kind"
 )
@@ -54,7 +52,7 @@ func (p *leastRequest) Pick(*gateway.Exchange) *gateway.Endpoint {
 	}
 	// The first one is drawn by weight and gives way only to a less busy one, so
 	// that idle endpoints share the load by weight too.
-	best := p.draw()
+	best := draw(p.turns)
 	if p.whole != nil {
 		for _, ep := range p.whole {
 			best = lessBusy(best, ep)
@@ -62,13 +60,9 @@ func (p *leastRequest) Pick(*gateway.Exchange) *gateway.Endpoint {
 		return best
 	}
 	for range p.choices - 1 {
-		best = lessBusy(best, p.draw())
+		best = lessBusy(best, drawBeside(p.turns, best))
 	}
 	return best
-}
-
-func (p *leastRequest) draw() *gateway.Endpoint {
-	return p.turns[rand.IntN(len(p.turns))]
 }
 
 // lessBusy compares requests per weight without a division. Requests under way

@@ -2,6 +2,7 @@ package balance
 
 import (
 	"cmp"
+	"math/rand/v2"
 	"slices"
 
 	"github.com/pithead/pithead/gateway"
@@ -66,4 +67,21 @@ func gcd(a, b int) int {
 		a, b = b, a%b
 	}
 	return a
+}
+
+// draw picks a turn at random. The cycle must not be empty.
+func draw(cycle []*gateway.Endpoint) *gateway.Endpoint {
+	return cycle[rand.IntN(len(cycle))]
+}
+
+// drawBeside draws one to compare with ep. Of five endpoints, one in 25 would be
+// compared with itself and win, however slow it is. An endpoint with nearly all
+// the turns may still meet itself.
+func drawBeside(cycle []*gateway.Endpoint, ep *gateway.Endpoint) *gateway.Endpoint {
+	for range 8 {
+		if other := draw(cycle); other != ep {
+			return other
+		}
+	}
+	return ep
 }
