@@ -38,12 +38,12 @@ func Load(path string) (*Config, error) {
 // could be understood, for those who know the plug-ins to find more, or nil. It
 // takes the environment and the files of ${...} as they are now.
 func Parse(f *Files) (*Config, error) {
-	doc := &document{secrets: make(map[*node]bool)}
-	errs := slices.Clone(f.bad)
-	for _, old := range f.files {
-		s := &sourceFile{name: old.name, data: old.data, index: old.index}
-		tree, bad := s.parse(doc.expand)
-		doc.files, doc.trees = append(doc.files, s), append(doc.trees, tree)
+	f.parse()
+	doc := newDocument(f.files)
+	errs := f.bad.clone()
+	for _, s := range f.files {
+		tree, bad := s.resolve(doc.expand)
+		doc.trees = append(doc.trees, tree)
 		errs = append(errs, bad...)
 	}
 	if len(errs) > 0 {
@@ -64,7 +64,7 @@ func Parse(f *Files) (*Config, error) {
 	if len(c.Routes) == 0 {
 		doc.warnings = append(doc.warnings, c.Errorf(&c.Routes, "there are no routes, so every request is answered with 404"))
 	}
-	c.Warnings = doc.finish(slices.Concat(doc.warnings, f.idle)).sorted()
+	c.Warnings = doc.finish(slices.Concat(doc.warnings, f.idle.clone())).sorted()
 	return c, nil
 }
 

@@ -13,6 +13,7 @@ import (
 // decoded value came from, and what must not be shown.
 type document struct {
 	files []*sourceFile
+	order map[*sourceFile]int
 	trees []*node
 
 	values  []value // where Pos finds a pointer, sorted by address once decoded
@@ -20,6 +21,7 @@ type document struct {
 
 	mu       sync.Mutex // guards what follows
 	secrets  map[*node]bool
+	masks    map[*sourceFile][]mask
 	warnings Errors
 	hidden   []hidden
 }
@@ -37,6 +39,17 @@ type value struct {
 // that type and whatever comes from a ${file:}. The value of a plain ${NAME} is
 // shown like any other: an address in use is of no help without it.
 type hidden struct{ text, shown string }
+
+func newDocument(files []*sourceFile) *document {
+	d := &document{
+		files: files, order: make(map[*sourceFile]int, len(files)),
+		secrets: make(map[*node]bool), masks: make(map[*sourceFile][]mask),
+	}
+	for i, s := range files {
+		d.order[s] = i
+	}
+	return d
+}
 
 func (d *document) expand(n *node) error {
 	if err := expandAll(n); err != nil {
@@ -140,7 +153,7 @@ func (d *document) secret(s slot) {
 		return
 	}
 	s.node.walk(func(n *node) {
-		n.file.mask(mask{n.at, n.end})
+		d.masks[n.file] = append(d.masks[n.file], mask{n.at, n.end})
 		if n.kind == scalarNode {
 			d.conceal(hidden{n.text, redacted})
 		}
@@ -208,18 +221,11 @@ func replaceText(msg, text, shown string) string {
 // mask is a piece of a file, from one place to before another, that is not shown.
 type mask struct{ from, to place }
 
-func (s *sourceFile) mask(m mask) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.masks = append(s.masks, m)
-}
-
-// masked is a line of the file with its secrets overwritten. Its length stays,
-// so that the caret under it points where it should.
-func (s *sourceFile) masked(n int, line string) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, m := range s.masks {
+// masked is a line of a file with its secrets overwritten. Its length stays, so
+// that the caret under it points where it should. It needs d.mu.
+func (d *document) masked(s *sourceFile, n int) string {
+	line := s.line(n)
+	for _, m := range d.masks[s] {
 		if n < m.from.line || m.to.line > 0 && n > m.to.line {
 			continue
 		}
@@ -241,15 +247,16 @@ func (s *sourceFile) masked(n int, line string) string {
 	return line
 }
 
-// finish shows the source lines and messages anew: they may hold a secret that
-// was not known to be one when the error was made.
+// finish shows the source lines and takes secrets out of the messages. Both come
+// last: what is secret is not known when an error is made.
 func (d *document) finish(errs Errors) Errors {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, e := range errs {
 		e.Msg = d.hide(e.Msg)
-		if s := d.files[e.file]; s.name == e.File {
-			e.Source, e.caret = excerpt(s.masked(e.Line, s.line(e.Line)), e.Column)
+		if i, ours := d.order[e.source]; ours {
+			e.file = i
+			e.Source, e.caret = excerpt(d.masked(e.source, e.Line), e.Column)
 		}
 	}
 	return errs

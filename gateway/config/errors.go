@@ -27,8 +27,9 @@ type Error struct {
 	Source string // the line at Line, cut when it is very long; secrets are masked
 	Err    error  // what lies beneath, if anything
 
-	caret int // characters of Source before the column
-	file  int // place of the file in reading order
+	caret  int // characters of Source before the column
+	source *sourceFile
+	file   int // place of the file in reading order
 }
 
 // Error is the place and the message, then the source line and a caret below
@@ -72,6 +73,16 @@ func (e Errors) Unwrap() []error {
 	all := make([]error, len(e))
 	for i, one := range e {
 		all[i] = one
+	}
+	return all
+}
+
+// clone copies the errors of a file that several configurations share.
+func (e Errors) clone() Errors {
+	all := make(Errors, len(e))
+	for i, one := range e {
+		own := *one
+		all[i] = &own
 	}
 	return all
 }

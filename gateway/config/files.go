@@ -10,9 +10,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Files are the bytes of a configuration: the process file first, then the route
@@ -31,19 +33,6 @@ type include struct {
 	at   place
 }
 
-// sourceFile is one file and what is known of its text.
-type sourceFile struct {
-	name  string
-	data  []byte
-	index int
-
-	clean string
-	lines []int // byte offset of each line in text()
-
-	mu    sync.Mutex // guards masks
-	masks []mask
-}
-
 // FilesOf is a configuration in memory. Its include is not followed; With adds
 // route files.
 func FilesOf(name string, data []byte) *Files {
@@ -52,7 +41,7 @@ func FilesOf(name string, data []byte) *Files {
 
 // With adds a file to a configuration in memory and returns it.
 func (f *Files) With(name string, data []byte) *Files {
-	f.files = append(f.files, &sourceFile{name: name, data: data, index: len(f.files)})
+	f.files = append(f.files, &sourceFile{name: name, data: data})
 	return f
 }
 
@@ -61,21 +50,45 @@ func (f *Files) With(name string, data []byte) *Files {
 // told by Parse, together with everything else.
 func Read(path string) (*Files, error) { return (*Files)(nil).Reread(path) }
 
-// Reread reads the same configuration again. It costs little when the process
-// file is what it was in f, and so suits polling.
+// Reread reads the same configuration again. Files that are what they were in f
+// cost no more than that: Parse need not look at them again.
 func (f *Files) Reread(path string) (*Files, error) {
 	data, err := readFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	fresh := FilesOf(path, data)
-	if f != nil && f.files[0].name == path && bytes.Equal(f.files[0].data, data) {
-		fresh.includes = f.includes
-	} else {
-		fresh.includes = includesOf(fresh.files[0])
-	}
-	fresh.follow()
+	fresh := &Files{}
+	fresh.add(path, data, f)
+	fresh.includes = includesOf(fresh.files[0])
+	fresh.follow(f)
 	return fresh, nil
+}
+
+// add is With, but for a file that old has already.
+func (f *Files) add(name string, data []byte, old *Files) {
+	if old != nil {
+		for _, s := range old.files {
+			if s.name == name && bytes.Equal(s.data, data) {
+				f.files = append(f.files, s)
+				return
+			}
+		}
+	}
+	f.With(name, data)
+}
+
+// parse parses the files that have not been, several at a time.
+func (f *Files) parse() {
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(f.files)) {
+		workers.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(f.files)); i = next.Add(1) - 1 {
+				f.files[i].parse()
+			}
+		})
+	}
+	workers.Wait()
 }
 
 // includesOf finds the include list of a process file. What is wrong with the
@@ -84,8 +97,8 @@ func includesOf(s *sourceFile) []include {
 	if !bytes.Contains(s.data, []byte("include")) {
 		return nil
 	}
-	tree, errs := (&sourceFile{name: s.name, data: s.data}).parse(expandAll)
-	if len(errs) > 0 || tree.kind != mappingNode {
+	tree, errs := s.resolve(expandAll)
+	if len(errs) > 0 || tree == nil || tree.kind != mappingNode {
 		return nil
 	}
 	list := tree.get("include")
@@ -106,7 +119,7 @@ func includesOf(s *sourceFile) []include {
 	return all
 }
 
-func (f *Files) follow() {
+func (f *Files) follow(old *Files) {
 	seen := map[string]bool{realPath(f.files[0].name): true}
 	for _, inc := range f.includes {
 		names, err := expandGlob(inc.glob)
@@ -126,7 +139,7 @@ func (f *Files) follow() {
 				f.blame(inc, err)
 				continue
 			}
-			f.With(name, data)
+			f.add(name, data, old)
 		}
 	}
 }
@@ -226,33 +239,4 @@ func (f *Files) Dirs() []string {
 	}
 	slices.Sort(dirs)
 	return slices.Compact(dirs)
-}
-
-// dir is the folder that relative paths in the file start from.
-func (s *sourceFile) dir() string { return filepath.Dir(s.name) }
-
-func (s *sourceFile) lineStarts() []int {
-	if s.lines == nil {
-		s.lines = []int{0}
-		text := s.text()
-		for i := range len(text) {
-			if text[i] == '\n' && i+1 < len(text) {
-				s.lines = append(s.lines, i+1)
-			}
-		}
-	}
-	return s.lines
-}
-
-func (s *sourceFile) lineCount() int { return len(s.lineStarts()) }
-
-// line is the text of a line, which may not exist.
-func (s *sourceFile) line(n int) string {
-	starts := s.lineStarts()
-	if n < 1 || n > len(starts) {
-		return ""
-	}
-	rest := s.text()[starts[n-1]:]
-	line, _, _ := strings.Cut(rest, "\n")
-	return line
 }

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -19,8 +18,6 @@ const (
 	maxKeys    = 10_000  // of one block map: the library goes one call deeper for each, and copies all before it
 	maxAliased = 1 << 18 // nodes that aliases may stand for, all together
 )
-
-var bom = []byte("\uFEFF")
 
 // guardBytes refuses what is no text that a person or a program meant as a
 // configuration, before the lexer sees it.
@@ -58,15 +55,6 @@ func (s *sourceFile) guardBytes() *Error {
 		return s.errorAt(place{1, 1}, "the file has more than %d entries; split it with include", maxMarks)
 	}
 	return nil
-}
-
-// text is the file as the lexer shall see it: no byte order mark, lines that end
-// with a line feed alone.
-func (s *sourceFile) text() string {
-	if s.clean == "" {
-		s.clean = string(bytes.ReplaceAll(bytes.TrimPrefix(s.data, bom), []byte("\r\n"), []byte("\n")))
-	}
-	return s.clean
 }
 
 // marks is at least half the number of tokens that a text has.
@@ -223,14 +211,13 @@ func at(tk *token.Token) place {
 type place struct{ line, column int }
 
 // errorAt makes an error that surely lies inside the file, whatever place the
-// YAML library named.
+// YAML library named. The document shows the line with it, once it is known what
+// of that is secret.
 func (s *sourceFile) errorAt(p place, format string, args ...any) *Error {
 	p.line = max(1, min(p.line, s.lineCount()))
 	line := s.line(p.line)
 	p.column = max(1, min(p.column, utf8.RuneCountInString(line)+1))
-	e := &Error{Pos: Pos{File: s.name, Line: p.line, Column: p.column}, Msg: printable(fmt.Sprintf(format, args...)), file: s.index}
-	e.Source, e.caret = excerpt(s.masked(p.line, line), p.column)
-	return e
+	return &Error{Pos: Pos{File: s.name, Line: p.line, Column: p.column}, Msg: printable(fmt.Sprintf(format, args...)), source: s}
 }
 
 // printable keeps a file from talking to the terminal that an error is shown on.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
@@ -46,6 +47,13 @@ type entry struct {
 	merged bool // by <<, so that a later key may replace it
 }
 
+// copied is n with lists of its own.
+func (n *node) copied() *node {
+	out := *n
+	out.entries, out.items = slices.Clone(n.entries), slices.Clone(n.items)
+	return &out
+}
+
 func (n *node) get(key string) *node {
 	if e := n.entry(key); e != nil {
 		return e.value
@@ -85,12 +93,11 @@ func (n *node) what() string {
 // expander replaces the ${...} of a scalar.
 type expander func(n *node) error
 
-// parse makes the tree of a file: guards, the YAML library, our own nodes.
-func (s *sourceFile) parse(expand expander) (root *node, errs Errors) {
+// read makes the tree of a file: guards, the YAML library, our own nodes.
+func (s *sourceFile) read() (root *node, errs Errors) {
 	if e := s.guardBytes(); e != nil {
 		return nil, Errors{e}
 	}
-	s.lineStarts() // now, because later there may be several readers
 	defer func() {
 		if r := recover(); r != nil {
 			root, errs = nil, Errors{s.errorAt(place{1, 1}, "the YAML parser cannot cope with this file: %v", r)}
@@ -104,7 +111,7 @@ func (s *sourceFile) parse(expand expander) (root *node, errs Errors) {
 	if err != nil {
 		return nil, Errors{s.parserError(err)}
 	}
-	b := treeBuilder{file: s, anchors: make(map[string]*node), expand: expand}
+	b := treeBuilder{file: s, anchors: make(map[string]*node)}
 	for _, doc := range file.Docs {
 		if doc.Body != nil {
 			root = b.build(doc.Body, 0)
@@ -130,7 +137,6 @@ func (s *sourceFile) parserError(err error) *Error {
 type treeBuilder struct {
 	file    *sourceFile
 	anchors map[string]*node
-	expand  expander
 	aliased int
 	errs    Errors
 }
@@ -168,13 +174,15 @@ func (b *treeBuilder) build(n ast.Node, depth int) *node {
 		out := b.leaf(n, scalarNode)
 		out.quoted, out.raw = true, v.Value.Value
 		out.endAfter(v.Value.GetToken())
-		return b.scalar(out)
+		out.text = out.raw
+		return out
 	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
 		out := b.leaf(n, scalarNode)
 		tk := n.GetToken()
 		out.raw = tk.Value
 		out.quoted = tk.Type == token.DoubleQuoteType || tk.Type == token.SingleQuoteType
-		return b.scalar(out)
+		out.text = out.raw
+		return out
 	}
 	b.fail(b.file.errorAt(at(n.GetToken()), "%s has no use here", n.Type()))
 	return b.leaf(n, nullNode)
@@ -191,15 +199,6 @@ func (n *node) endAfter(tk *token.Token) {
 	if tk.Next != nil {
 		n.end = at(tk.Next)
 	}
-}
-
-func (b *treeBuilder) scalar(n *node) *node {
-	n.text = n.raw
-	if err := b.expand(n); err != nil {
-		b.fail(n.errorf("%v", err))
-		n.kind = nullNode
-	}
-	return n
 }
 
 func (b *treeBuilder) alias(v *ast.AliasNode) *node {

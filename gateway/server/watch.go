@@ -25,6 +25,7 @@ type reading struct {
 // watched is what the watcher looks at and what has become of it.
 type watched struct {
 	mu      sync.Mutex
+	files   *config.Files // of the last reading
 	dirs    []string
 	second  []string // certificates and the like, see secondFiles
 	inUse   [32]byte // sum of the generation in use
@@ -32,14 +33,18 @@ type watched struct {
 	changed chan struct{}
 }
 
-// read takes a reading of all files.
+// read takes a reading of all files. It builds on the one before, so that files
+// which have not changed need not be parsed again.
 func (s *Server) read() *reading {
-	files, err := config.Read(s.opt.Path)
+	s.watched.mu.Lock()
+	before, second := s.watched.files, s.watched.second
+	s.watched.mu.Unlock()
+	files, err := before.Reread(s.opt.Path)
 	if err != nil {
 		return &reading{err: err, sum: sha256.Sum256([]byte("error: " + err.Error()))}
 	}
 	s.watched.mu.Lock()
-	second := s.watched.second
+	s.watched.files = files
 	s.watched.mu.Unlock()
 	return &reading{files: files, sum: sumOf(files, second)}
 }
