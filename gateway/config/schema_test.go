@@ -150,7 +150,7 @@ func TestSchemaTexts(t *testing.T) {
 // jsonOf is a YAML text as a JSON Schema validator wants it.
 func jsonOf(t *testing.T, text string) any {
 	t.Helper()
-	tree, errs := (&sourceFile{name: "x.yaml", data: []byte(text)}).parse(expandNothing)
+	tree, errs := (&sourceFile{name: "x.yaml", data: []byte(text)}).resolve(expandNothing)
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
