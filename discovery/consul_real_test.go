@@ -34,10 +34,14 @@ type realWatch struct {
 }
 
 func watchReal(t *testing.T, agent *consultest.Agent, name string) *realWatch {
-	w := &realWatch{t: t, sets: make(chan []gateway.Target, 1000), failures: make(chan error, 1000)}
 	c := consulDefaults()
 	c.Address, c.Service = agent.URL, name
-	source, err := newConsul(c, Env{Upstream: name, Failed: func(err error) { w.failures <- err }})
+	return watchRealWith(t, c)
+}
+
+func watchRealWith(t *testing.T, c ConsulConfig) *realWatch {
+	w := &realWatch{t: t, sets: make(chan []gateway.Target, 1000), failures: make(chan error, 1000)}
+	source, err := newConsul(c, Env{Upstream: c.Service, Failed: func(err error) { w.failures <- err }})
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -156,12 +155,12 @@ func wantAllWell(t *testing.T, answers []answer) {
 	}
 }
 
-// TestFaultConsulAway: Consul is stopped for a minute, or 5 s in the short form,
-// under load, and started again; instances come and go as before.
-func TestFaultConsulAway(t *testing.T) {
+// TestFault13ConsulAway: Consul is stopped for ten minutes, or 5 s in the short
+// form, under load, and started again; instances come and go as before.
+func TestFault13ConsulAway(t *testing.T) {
 	away := 5 * time.Second
-	if os.Getenv("PITHEAD_FAULTS") == "full" {
-		away = time.Minute
+	if fullFaults() {
+		away = 10 * time.Minute
 	}
 	o := startOrders(t, "", "stable-1", "stable-2", "canary-1")
 	load := startLoad(t, o.addr, "away", mix{rate: 500, keep: 8, single: 2})
@@ -178,8 +177,12 @@ func TestFaultConsulAway(t *testing.T) {
 		t.Errorf("readyz is %d while Consul is away", status)
 	}
 	o.agent.Restart()
+	begin := time.Now()
 	o.add("stable-3")
 	o.until("the new instance in use", func() bool { return o.uses("stable-3") })
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("Consul was used again after %s", took)
+	}
 	o.agent.Deregister("stable-1")
 	o.until("the old instance unused", func() bool { return !o.uses("stable-1") && o.instances["stable-1"].idle() })
 	answers := load.finish()

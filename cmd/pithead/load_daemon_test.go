@@ -81,6 +81,18 @@ func (g *gatewayUnderLoad) save(name, text string) {
 // run starts the gateway and waits until it is ready.
 func (g *gatewayUnderLoad) run() {
 	g.t.Helper()
+	g.start()
+	g.until("ready", func() bool { return g.ready() == http.StatusOK })
+	var err error
+	if g.client, err = admin.Dial("unix:"+g.written("admin.sock"), ""); err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(g.client.Close)
+}
+
+// start starts the gateway.
+func (g *gatewayUnderLoad) start() {
+	g.t.Helper()
 	g.cmd = exec.Command("pithead", "run", g.path("pithead.yaml"))
 	g.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	endWithParent(g.cmd)
@@ -99,11 +111,6 @@ func (g *gatewayUnderLoad) run() {
 		_ = g.cmd.Wait() // ProcessState says how it ended
 	}()
 	g.t.Cleanup(g.cleanUp)
-	g.until("ready", func() bool { return g.ready() == http.StatusOK })
-	if g.client, err = admin.Dial("unix:"+g.written("admin.sock"), ""); err != nil {
-		g.t.Fatal(err)
-	}
-	g.t.Cleanup(g.client.Close)
 }
 
 func (g *gatewayUnderLoad) cleanUp() {

@@ -11,7 +11,6 @@ package consultest
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -37,8 +36,9 @@ const (
 
 // Agent is a running Consul.
 type Agent struct {
-	URL string // of the HTTP API; it stays the same over restarts
-	DNS string // host:port of the name server for the domain consul; it too
+	URL   string // of the HTTP API; it stays the same over restarts
+	DNS   string // host:port of the name server for the domain consul; it too
+	Token string // that may do everything; "" without access control
 
 	t      testing.TB
 	binary string
@@ -63,15 +63,22 @@ type Service struct {
 // test is skipped; when it is set, everything that fails is an error.
 func Start(t testing.TB) *Agent {
 	t.Helper()
+	return start(t, "", "")
+}
+
+// start runs an agent with more configuration, and with the token that it gives
+// all rights to.
+func start(t testing.TB, more, token string) *Agent {
+	t.Helper()
 	binary := os.Getenv(Env)
 	if binary == "" {
 		t.Skipf("set %s to a consul binary, or run make test", Env)
 	}
 	a := &Agent{
-		t: t, binary: binary, dir: t.TempDir(),
+		t: t, binary: binary, dir: t.TempDir(), Token: token,
 		client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second},
 	}
-	config := "performance { raft_multiplier = 1 }\ndisable_update_check = true\n"
+	config := "performance { raft_multiplier = 1 }\ndisable_update_check = true\n" + more
 	if err := os.WriteFile(filepath.Join(a.dir, "agent.hcl"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -213,24 +220,15 @@ func (a *Agent) FailCheck(id string) { a.t.Helper(); a.put("/v1/agent/check/fail
 // PassCheck makes an instance healthy again.
 func (a *Agent) PassCheck(id string) { a.t.Helper(); a.put("/v1/agent/check/pass/service:"+id, nil) }
 
-func (a *Agent) put(path string, body any) {
-	a.t.Helper()
-	var text []byte
-	if body != nil {
-		var err error
-		if text, err = json.Marshal(body); err != nil {
-			a.t.Fatal(err)
-		}
-	}
-	if _, err := a.call(context.Background(), http.MethodPut, path, text); err != nil {
-		a.t.Fatal(err)
-	}
-}
+func (a *Agent) put(path string, body any) { a.t.Helper(); a.send(http.MethodPut, path, body, nil) }
 
 func (a *Agent) call(ctx context.Context, method, path string, body []byte) ([]byte, error) {
 	r, err := http.NewRequestWithContext(ctx, method, a.URL+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
+	}
+	if a.Token != "" {
+		r.Header.Set("X-Consul-Token", a.Token)
 	}
 	resp, err := a.client.Do(r)
 	if err != nil {
