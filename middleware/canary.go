@@ -38,7 +38,9 @@ type canary struct {
 	pattern        *regexp.Regexp
 	forward        bool
 	allowFrom      []netip.Prefix // nil: everybody
+	forceCookie    string         // "" reads none
 	cookie         pinCookie
+	cookieFirst    bool
 	sticky         StickyKey
 	split          *split // nil: everything to stable
 	arms           []*canaryArm
@@ -53,6 +55,21 @@ type canaryArm struct {
 	subset  string
 	weight  int
 	label   []string // the value of the response header, which all answers share
+
+	request, response *headerEdits // nil changes nothing
+}
+
+// headers makes the edits that c tells, which may be nil.
+func (a *canaryArm) headers(c *HeadersConfig) {
+	if c == nil {
+		return
+	}
+	if !c.Request.empty() {
+		a.request = newHeaderEdits(c.Request)
+	}
+	if !c.Response.empty() {
+		a.response = newHeaderEdits(c.Response)
+	}
 }
 
 func (a *canaryArm) healthy() bool { return a.cluster.Healthy(a.subset) > 0 }
@@ -64,7 +81,7 @@ func newCanary(c CanaryConfig, env Env) (gateway.Step, error) {
 	}
 	m := &canary{
 		header: http.CanonicalHeaderKey(c.Header), value: c.HeaderValue, forward: c.Forward, allowFrom: c.AllowFrom,
-		sticky: c.Sticky, arms: arms, responseHeader: http.CanonicalHeaderKey(c.ResponseHeader),
+		forceCookie: c.ForceCookie, cookieFirst: c.CookieFirst, sticky: c.Sticky, arms: arms, responseHeader: http.CanonicalHeaderKey(c.ResponseHeader),
 	}
 	if c.HeaderPattern != "" {
 		m.pattern = regexp.MustCompile(c.HeaderPattern) // Validate has compiled it
@@ -96,30 +113,48 @@ func newCanary(c CanaryConfig, env Env) (gateway.Step, error) {
 func (m *canary) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := gateway.ExchangeOf(r)
-		arm, _ := m.apply(r, x)
+		arm, first := m.apply(r, x)
 		// Whoever may not force an arm here must not force one further on.
 		if passes := m.forward && m.mayForce(x.Client); !passes && len(r.Header[m.header]) > 0 {
 			x.DropUpstreamHeader(m.header)
 		}
-		switch x.ArmBy {
-		case byHeader:
+		if arm == nil {
+			gateway.Fail(w, r, errNoArm)
+			return
+		}
+		if first.vary != "" && x.ArmBy != byFallback {
 			// A cache that knows nothing of the header would give this answer to
 			// those who did not ask for it.
-			w.Header().Add("Vary", m.header)
-		case bySplit, byRandom:
+			w.Header().Add("Vary", first.vary)
+		}
+		if x.ArmBy == bySplit || x.ArmBy == byRandom || m.cookieFirst && first.vary != "" && x.ArmBy != byFallback {
 			m.cookie.set(w.Header(), arm, x.Scheme)
 		}
 		if m.responseHeader != "" {
 			w = newArmWriter(w, m.responseHeader, arm.label)
 		}
+		if arm.request != nil {
+			arm.request.upstream(x)
+		}
+		if arm.response != nil {
+			arm.response.serve(next, w, r)
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
 }
 
+// errNoArm is what a split gives whose weights are all 0, as the Gateway API wants it.
+var errNoArm = &gateway.Error{Status: http.StatusInternalServerError, Reason: "no_arm", Msg: "no arm takes this request", Cause: gateway.CauseGateway}
+
 // apply decides the arm and enters it in x. first is what was decided before
-// the fallback took over.
+// the fallback took over. There is no arm when all weights are 0.
 func (m *canary) apply(r *http.Request, x *gateway.Exchange) (arm *canaryArm, first choice) {
 	first = m.decide(r, x)
+	if first.arm == nil {
+		goesNowhere(x)
+		return nil, first
+	}
 	arm, x.ArmBy = first.arm, first.by
 	if m.fallback != nil && m.fallback != arm && !arm.healthy() && m.fallback.healthy() {
 		arm, x.ArmBy = m.fallback, byFallback
@@ -130,26 +165,52 @@ func (m *canary) apply(r *http.Request, x *gateway.Exchange) (arm *canaryArm, fi
 
 // choice is an arm and what decided it.
 type choice struct {
-	arm *canaryArm
-	by  string
+	arm  *canaryArm // nil when all weights are 0
+	by   string
+	vary string // the header in which the client asked for the arm
 }
 
 func (m *canary) decide(r *http.Request, x *gateway.Exchange) choice {
-	if values := r.Header[m.header]; len(values) == 1 && m.mayForce(x.Client) {
-		if arm := m.asked(values[0]); arm != nil {
-			return choice{arm, byHeader}
+	if !m.cookieFirst {
+		if c := m.force(r, x); c.arm != nil {
+			return c
 		}
 	}
 	if arm := m.cookie.read(r.Header); arm != nil {
-		return choice{arm, byCookie}
+		return choice{arm: arm, by: byCookie}
 	}
-	if m.split == nil {
-		return choice{m.stable, byDefault}
+	if m.cookieFirst {
+		if c := m.force(r, x); c.arm != nil {
+			return c
+		}
+	}
+	switch {
+	case m.split == nil:
+		return choice{arm: m.stable, by: byDefault}
+	case m.split.sum == 0:
+		return choice{}
 	}
 	if arm := m.sticky.draw(m.split, r, x); arm != nil {
-		return choice{arm, bySplit}
+		return choice{arm: arm, by: bySplit}
 	}
-	return choice{m.split.draw(rand.Uint64()), byRandom}
+	return choice{arm: m.split.draw(rand.Uint64()), by: byRandom}
+}
+
+// force is the arm that a client asks for and may have; none without such a one.
+func (m *canary) force(r *http.Request, x *gateway.Exchange) choice {
+	if values := r.Header[m.header]; len(values) == 1 && m.mayForce(x.Client) {
+		if arm := m.asked(values[0]); arm != nil {
+			return choice{arm, byHeader, m.header}
+		}
+	}
+	if m.forceCookie != "" {
+		if value, ok := onlyCookie(r.Header, m.forceCookie); ok && m.mayForce(x.Client) {
+			if arm := m.word(value); arm != nil {
+				return choice{arm, byCookie, "Cookie"}
+			}
+		}
+	}
+	return choice{}
 }
 
 func (m *canary) mayForce(client netip.Addr) bool {
@@ -163,9 +224,16 @@ func (m *canary) asked(value string) *canaryArm {
 		return m.canary
 	case m.value != "", m.pattern != nil:
 		return nil
-	case value == wordAlways:
+	}
+	return m.word(value)
+}
+
+// word is the arm that a word means, or nil.
+func (m *canary) word(value string) *canaryArm {
+	switch value {
+	case wordAlways:
 		return m.canary
-	case value == wordNever:
+	case wordNever:
 		return m.stable
 	}
 	return m.named(value)

@@ -38,6 +38,14 @@ var canaryPaths = []struct {
 		name: "not allowed to force", block: "canary: {allow_from: [10.0.0.0/8]}", request: "\nX-Canary: always", by: "default",
 		allocs: 1, what: "the list of what not to send upstream",
 	},
+	{
+		name: "forced by cookie", block: "canary: {force_cookie: c}", request: "\nCookie: a=b; c=always", by: "cookie",
+		allocs: 1, what: "the list of Vary",
+	},
+	{
+		name: "headers of the answer", block: "canary: {arms: {stable: {to: orders, headers: {response: {set: {x-a: b}}}}, canary: {to: orders}}}",
+		by: "default", allocs: 1, what: "the writer that sets them",
+	},
 	{name: "response header", block: "canary: {response_header: x-arm}", by: "default", allocs: 1, what: "the writer that sets it"},
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // CanaryConfig sends each request to one arm: a named subset of the route's
-// upstream, or another upstream. The header decides first, then the cookie, then
+// upstream, or another upstream. The header decides first, then the cookies, then
 // the weighted split; without a split the rest is stable. An arm without a
 // healthy endpoint gives way to the fallback. The arm is in metrics and logs,
 // what decided it in logs.
@@ -40,19 +40,29 @@ type CanaryConfig struct {
 	// Forward passes the header on to the upstream, from clients that may force an arm.
 	Forward bool `yaml:"forward"`
 	// AllowFrom are the networks whose clients may force an arm; `[]` is nobody.
-	// From all others the header counts as absent. Needs a header. Default: everybody.
+	// From all others the header and `force_cookie` count as absent. Needs one of them.
+	// Default: everybody.
 	AllowFrom []netip.Prefix `yaml:"allow_from"`
+	// ForceCookie names a cookie of the application that forces an arm where the header
+	// does not: `always`, `never` or the name of an arm. Other values, and a cookie
+	// that is sent twice, count as absent. The gateway never sets it and passes it on.
+	// Answers that it decided have Cookie in Vary. Default: none.
+	ForceCookie string `yaml:"force_cookie"`
 	// Cookie names a cookie that pins a client for 30 days to the arm that the
 	// split drew for it, whichever that is. It lets go when the weight of its arm
 	// becomes 0. It is set for the whole host, so routes that split in different
 	// ways need different names. Answers that set it forbid caches to keep it.
 	// Needs a split. Default: none.
 	Cookie string `yaml:"cookie"`
+	// CookieFirst lets the cookie decide before the header, and pins clients to arms that the
+	// header or `force_cookie` has chosen too. Needs a cookie. Default: false.
+	CookieFirst bool `yaml:"cookie_first"`
 	// CookieSecret signs the cookie, so that a client cannot write one that it
 	// was not given. Needed beside `allow_from`. At least 32 bytes.
 	CookieSecret gateway.Secret `yaml:"cookie_secret"`
-	// Split is the weight of each arm, the stable arm among them; what counts is
-	// the proportion. Arms that it does not name are reached by the header or as
+	// Split is the weight of each arm, the stable arm among them: whole numbers from 0
+	// up with any sum, of which the proportion counts. If all are 0, a request that
+	// nothing forces gets 500. Arms that it does not name are reached by the header or as
 	// the fallback. Growing one arm moves clients only into it, but adding a third
 	// arm to two draws anew for all. Default: everything to the stable arm.
 	Split map[string]int `yaml:"split"`
@@ -72,7 +82,8 @@ type CanaryConfig struct {
 	// Stable is the arm that `never` means. Default: stable.
 	Stable string `yaml:"stable"`
 	// Canary is the arm that `always` means. Default: the arm called canary, else
-	// the only one that is not stable.
+	// the only one that is not stable. Among several it must be named, unless no
+	// header and no `force_cookie` is read.
 	Canary string `yaml:"canary"`
 	// Fallback is the arm that takes over from one without a healthy endpoint, as
 	// long as it has one itself, or `none`. Nothing takes over from the fallback:
@@ -90,10 +101,13 @@ type CanaryArm struct {
 	To string `yaml:"to"`
 	// Subset is an arm of that upstream. Default: all of its endpoints.
 	Subset string `yaml:"subset"`
+	// Headers changes the headers of requests that go to this arm, and of their answers. The
+	// settings are those of the middleware of that name; of the request they build on what
+	// blocks before the canary have changed. Default: none.
+	Headers *HeadersConfig `yaml:"headers"`
 }
 
 const (
-	maxWeight       = 1_000_000
 	minCookieSecret = 32
 	noFallback      = "none"
 )
@@ -116,27 +130,31 @@ func (c CanaryConfig) validateUse() error {
 		needs("header", "header_value", c.HeaderValue != "")
 		needs("header", "header_pattern", c.HeaderPattern != "")
 		needs("header", "forward", c.Forward)
-		needs("header", "allow_from", c.AllowFrom != nil)
+		needs("header or a force_cookie", "allow_from", c.AllowFrom != nil && c.ForceCookie == "")
+	}
+	if c.Cookie == "" {
+		needs("cookie", "cookie_first", c.CookieFirst)
 	}
 	if len(c.Split) == 0 {
 		needs("split", "cookie", c.Cookie != "")
 		needs("split", "sticky", c.Sticky.From != "")
 		needs("split", "salt", c.Salt != "")
 	}
-	if c.Header == "" && len(c.Split) == 0 {
+	if !c.forced() && len(c.Split) == 0 {
 		errs = append(errs, kind.At("header", "without a header or a split nothing sends a request to the canary; give one of them"))
 	}
 	return errors.Join(errs...)
 }
 
+// forced says whether a request can ask for its arm.
+func (c CanaryConfig) forced() bool { return c.Header != "" || c.ForceCookie != "" }
+
 func (c CanaryConfig) validateSplit() error {
 	var errs []error
-	total := 0
 	for _, name := range sortedKeys(c.Split) {
-		if c.Split[name] < 0 || c.Split[name] > maxWeight {
-			errs = append(errs, kind.At("split."+name, "weight must be between 0 and %d", maxWeight))
+		if c.Split[name] < 0 {
+			errs = append(errs, kind.At("split."+name, "weight must not be negative"))
 		}
-		total += c.Split[name]
 	}
 	if len(c.Split) == 0 || len(errs) > 0 {
 		return errors.Join(errs...)
@@ -144,9 +162,6 @@ func (c CanaryConfig) validateSplit() error {
 	if _, ok := c.Split[c.Stable]; !ok {
 		// {canary: 5} looks like 5 % and would be everything.
 		return kind.At("split", "gives the stable arm no weight; write for example {%s: 95, canary: 5}, or %s: 0 if it is to get nothing", c.Stable, c.Stable)
-	}
-	if total == 0 {
-		return kind.At("split", "all weights are 0; give at least one arm a weight")
 	}
 	return nil
 }
@@ -185,14 +200,20 @@ func (c CanaryConfig) validateHeader() error {
 }
 
 func (c CanaryConfig) validateCookie() error {
+	var err error
+	if c.ForceCookie != "" {
+		err = validateName("force_cookie", c.ForceCookie)
+	}
 	if c.Cookie == "" {
 		if c.CookieSecret != "" {
-			return kind.At("cookie_secret", "is of no use without a cookie")
+			err = errors.Join(err, kind.At("cookie_secret", "is of no use without a cookie"))
 		}
-		return nil
+		return err
 	}
-	err := validateName("cookie", c.Cookie)
+	err = errors.Join(err, validateName("cookie", c.Cookie))
 	switch {
+	case c.Cookie == c.ForceCookie:
+		return errors.Join(err, kind.At("force_cookie", "is the cookie that the gateway sets; give one of them another name"))
 	case c.CookieSecret == "" && c.AllowFrom != nil:
 		return errors.Join(err, kind.At("cookie", "anybody could write the cookie and get round allow_from; give a cookie_secret"))
 	case c.CookieSecret != "" && len(c.CookieSecret.Reveal()) < minCookieSecret:
@@ -262,6 +283,9 @@ func canaryName(c CanaryConfig) (string, error) {
 	case len(others) == 0:
 		return "", kind.At("", "there is no arm beside %q; name the canary in \"split\", \"arms\" or \"canary\"", c.Stable)
 	}
+	if !c.forced() {
+		return "", nil // nobody can say `always`
+	}
 	return "", kind.At("", "which arm is the canary? Name one of %s in \"canary\"", strings.Join(others, ", "))
 }
 
@@ -296,6 +320,7 @@ func resolveArms(c CanaryConfig, env Env) ([]*canaryArm, error) {
 		path := armPath(c, name)
 		if spec, ok := c.Arms[name]; ok {
 			arm.subset = spec.Subset
+			arm.headers(spec.Headers)
 			path += ".subset"
 			if spec.To != "" {
 				cluster, found := env.Upstream(spec.To)

@@ -26,10 +26,13 @@ func TestCanaryMistakes(t *testing.T) {
 	f("arms: {beta: {}, gamma: {}, stable: {}}", `1:1: which arm is the canary? Name one of beta, gamma in "canary"`)
 	f("split: {stable: 1}", `1:1: there is no arm beside "stable"; name the canary in "split", "arms" or "canary"`)
 	f("canary: stable", `2:11: the canary arm is the stable arm`)
-	f("split: {stable: 0, canary: 0}", `2:3: all weights are 0; give at least one arm a weight`)
 	f("split: {canary: 5}", `2:3: gives the stable arm no weight; write for example {stable: 95, canary: 5}, or stable: 0 if it is to get nothing`)
-	f("split: {stable: 1, canary: -1}", `2:30: weight must be between 0 and 1000000`)
-	f("split: {stable: 1, canary: 1000001}", `2:30: weight must be between 0 and 1000000`)
+	f("split: {stable: 1, canary: -1}", `2:30: weight must not be negative`)
+	f("{force_cookie: a b}", `2:18: "a b" is no valid name`)
+	f("{force_cookie: arm, cookie: arm, split: {stable: 1, canary: 1}}", `2:18: is the cookie that the gateway sets; give one of them another name`)
+	f("{cookie_first: true}", `2:18: is of no use without a cookie`)
+	f("{arms: {canary: {subset: canary, headers: {}}}}", `2:36: changes nothing; give set, add or remove under request or response`)
+	f("{arms: {canary: {subset: canary, headers: {request: {set: {host: a}}}}}}", `2:68: Host is no header that can be changed here; use rewrite: {host: ...}`)
 	f("split: {stable: 1, always: 1}", `2:30: an arm cannot be called always`)
 	f("split: {stable: 1, never: 1}", `2:29: an arm cannot be called never`)
 	f("arms: {none: {}}", `2:10: an arm cannot be called none`)
@@ -50,7 +53,7 @@ func TestCanaryMistakes(t *testing.T) {
 	f(`sticky: ""`, `2:11: "" is nothing to be sticky by; write subject, client, header:NAME or cookie:NAME`)
 	f("{sticky: header:x-real-ip, split: {stable: 1, canary: 1}}", `2:12: the header X-Real-Ip cannot be read here: it is not passed on from outside`)
 	f("{header: a b, cookie: c d, split: {stable: -1}}", // all at once
-		`2:12: "a b" is no valid name`, `2:25: "c d" is no valid name`, `2:46: weight must be between 0 and 1000000`)
+		`2:12: "a b" is no valid name`, `2:25: "c d" is no valid name`, `2:46: weight must not be negative`)
 }
 
 // What would do nothing is refused: whoever wrote it believes that it does.
@@ -67,6 +70,7 @@ func TestCanarySettingsOfNoUse(t *testing.T) {
 	}
 	const (
 		header   = "is of no use without a header"
+		either   = "is of no use without a header or a force_cookie"
 		split    = "is of no use without a split"
 		noChoice = "without a header or a split nothing sends a request to the canary; give one of them"
 		shares   = "split: {stable: 1, canary: 1}"
@@ -81,9 +85,9 @@ func TestCanarySettingsOfNoUse(t *testing.T) {
 	f(`header_value: a, header: "", `+shares, `2:18: `+header)
 	f(`header_pattern: a, header: "", `+shares, `2:20: `+header)
 	f(`forward: true, header: "", `+shares, `2:13: `+header)
-	f(`allow_from: [10.0.0.0/8], header: "", `+shares, `2:4: `+header)
-	f(`allow_from: [], header: "", `+shares, `2:4: `+header)
-	f(`allow_from: [], header: "", cookie: a, cookie_secret: 0123456789abcdef0123456789abcdef, `+shares, `2:4: `+header)
+	f(`allow_from: [10.0.0.0/8], header: "", `+shares, `2:4: `+either)
+	f(`allow_from: [], header: "", `+shares, `2:4: `+either)
+	f(`allow_from: [], header: "", cookie: a, cookie_secret: 0123456789abcdef0123456789abcdef, `+shares, `2:4: `+either)
 	for _, used := range []string{
 		`header: "", ` + shares,
 		`header: "", forward: false, ` + shares,

@@ -11,11 +11,15 @@ import (
 // explain says which arm r would get and why, and why not the one it asks for.
 func (m *canary) explain(r *http.Request, x *gateway.Exchange) string {
 	arm, first := m.apply(r, x)
+	if arm == nil {
+		x.Status = errNoArm.Status
+		return fmt.Sprintf("%sanswers %d: all weights of the split are 0", m.ignored(r, x), x.Status)
+	}
 	where := arm.cluster.Name()
 	if arm.subset != "" {
 		where += ", subset " + arm.subset
 	}
-	why := m.why(first.by, r)
+	why := m.why(first, r)
 	if x.ArmBy == byFallback {
 		why = fmt.Sprintf("fallback: arm %s, by %s, has no healthy endpoint", first.arm.name, why)
 	}
@@ -23,14 +27,21 @@ func (m *canary) explain(r *http.Request, x *gateway.Exchange) string {
 	if first.by != byHeader {
 		text = m.ignored(r, x) + text
 	}
+	if edits := editsOf(arm.request, arm.response); edits != "" {
+		text += "; " + edits
+	}
 	return text
 }
 
-func (m *canary) why(by string, r *http.Request) string {
-	switch by {
+func (m *canary) why(first choice, r *http.Request) string {
+	switch first.by {
 	case byHeader:
 		return fmt.Sprintf("header %s: %s", strings.ToLower(m.header), r.Header.Get(m.header))
 	case byCookie:
+		if first.vary != "" {
+			value, _ := onlyCookie(r.Header, m.forceCookie)
+			return fmt.Sprintf("cookie %s: %s", m.forceCookie, value)
+		}
 		return "cookie " + m.cookie.name
 	case bySplit:
 		return fmt.Sprintf("split %s by %s", m.split, m.sticky)
@@ -57,8 +68,10 @@ func (m *canary) ignored(r *http.Request, x *gateway.Exchange) string {
 		why = fmt.Sprintf("it is given %d times", len(values))
 	case m.asked(values[0]) == nil:
 		what, why = what+": "+values[0], "it means no arm"
-	default:
+	case !m.mayForce(x.Client):
 		what, why = what+": "+values[0], fmt.Sprintf("%s is not in allow_from", x.Client)
+	default:
+		what, why = what+": "+values[0], "the cookie comes first"
 	}
 	return fmt.Sprintf("%s is ignored, %s; ", what, why)
 }

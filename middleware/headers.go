@@ -180,8 +180,18 @@ func (e *headerEdits) answer(h http.Header) {
 	}
 }
 
+// serve has next answer, and makes the edits in the head of what it says.
+func (e *headerEdits) serve(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	hw := &headersWriter{ResponseWriter: w, edits: e}
+	next.ServeHTTP(hw, r)
+	hw.edit() // nothing was written: net/http is going to send an empty answer
+}
+
 // String tells the edits. Values may be secrets.
 func (e *headerEdits) String() string {
+	if e == nil {
+		return ""
+	}
 	var parts []string
 	for _, name := range e.remove {
 		parts = append(parts, "remove "+name)
@@ -195,16 +205,21 @@ func (e *headerEdits) String() string {
 	return strings.Join(parts, ", ")
 }
 
+// editsOf tells the edits of request and answer; nil has none.
+func editsOf(request, response *headerEdits) string {
+	var does []string
+	if text := request.String(); text != "" {
+		does = append(does, "request: "+text)
+	}
+	if text := response.String(); text != "" {
+		does = append(does, "response: "+text)
+	}
+	return strings.Join(does, "; ")
+}
+
 func newHeaders(c HeadersConfig, _ Env) (gateway.Step, error) {
 	request, response := newHeaderEdits(c.Request), newHeaderEdits(c.Response)
-	var does []string
-	if !c.Request.empty() {
-		does = append(does, "request: "+request.String())
-	}
-	if !c.Response.empty() {
-		does = append(does, "response: "+response.String())
-	}
-	text, answers := strings.Join(does, "; "), !c.Response.empty()
+	text, answers := editsOf(request, response), !c.Response.empty()
 	return gateway.Step{
 		Wrap: func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -213,9 +228,7 @@ func newHeaders(c HeadersConfig, _ Env) (gateway.Step, error) {
 					next.ServeHTTP(w, r)
 					return
 				}
-				hw := &headersWriter{ResponseWriter: w, edits: response}
-				next.ServeHTTP(hw, r)
-				hw.edit() // nothing was written: net/http is going to send an empty answer
+				response.serve(next, w, r)
 			})
 		},
 		Explain: func(*http.Request, *gateway.Exchange) string { return text },
