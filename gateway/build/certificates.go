@@ -11,14 +11,19 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/pithead/pithead/gateway/config"
 )
 
+// secureListener is what a TLS listener proves itself with.
+type secureListener struct {
+	config *tls.Config
+	pairs  *certificateSet
+}
+
 // certificates loads the certificate pairs of every TLS listener.
-func (c *compiler) certificates() map[string]*tls.Config {
-	all := make(map[string]*tls.Config)
+func (c *compiler) certificates() map[string]secureListener {
+	all := make(map[string]secureListener)
 	for name, l := range c.cfg.Listeners {
 		if l.TLS != nil {
 			all[name] = c.listenerTLS(l)
@@ -29,8 +34,8 @@ func (c *compiler) certificates() map[string]*tls.Config {
 
 // listenerTLS is TLS 1.2 with ECDHE and AEAD suites only, or 1.3, with Go's
 // default key exchanges, the first of which is X25519MLKEM768.
-func (c *compiler) listenerTLS(l *config.Listener) *tls.Config {
-	pairs := &certificateSet{exact: make(map[string]*tls.Certificate), wildcard: make(map[string]*tls.Certificate)}
+func (c *compiler) listenerTLS(l *config.Listener) secureListener {
+	pairs := newCertificateSet()
 	for i := range l.TLS.Certificates {
 		if pair, ok := c.certificate(&l.TLS.Certificates[i]); ok {
 			pairs.add(pair)
@@ -61,7 +66,7 @@ func (c *compiler) listenerTLS(l *config.Listener) *tls.Config {
 			return nil
 		}
 	}
-	return conf
+	return secureListener{conf, pairs}
 }
 
 // certificate loads one pair. It has recorded what is wrong when it is not ok.
@@ -124,45 +129,6 @@ func (c *compiler) file(field *string) (data []byte, ok bool) {
 		c.fail(field, "%w", err)
 	}
 	return data, err == nil
-}
-
-// certificateSet chooses a certificate by the client's SNI.
-type certificateSet struct {
-	first           *tls.Certificate
-	exact, wildcard map[string]*tls.Certificate // by lower-case name; a wildcard without its "*."
-}
-
-func (s *certificateSet) add(cert *tls.Certificate) {
-	if s.first == nil {
-		s.first = cert
-	}
-	names := cert.Leaf.DNSNames
-	if cn := cert.Leaf.Subject.CommonName; len(names) == 0 && cn != "" {
-		names = []string{cn} // RFC 6125 section 6.4.4: only without any other name
-	}
-	for _, name := range names {
-		name = strings.ToLower(name)
-		set := s.exact
-		if rest, ok := strings.CutPrefix(name, "*."); ok {
-			set, name = s.wildcard, rest
-		}
-		if _, taken := set[name]; !taken {
-			set[name] = cert
-		}
-	}
-}
-
-func (s *certificateSet) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	name := strings.TrimSuffix(strings.ToLower(hello.ServerName), ".")
-	if cert, ok := s.exact[name]; ok {
-		return cert, nil
-	}
-	if _, rest, ok := strings.Cut(name, "."); ok {
-		if cert, ok := s.wildcard[rest]; ok {
-			return cert, nil
-		}
-	}
-	return s.first, nil
 }
 
 func fingerprint(data []byte) string {

@@ -41,7 +41,7 @@ func (s *Snapshot) Explain(r *http.Request) Explanation {
 	x := &gateway.Exchange{Listener: s.listenerFor(r.URL.Scheme), Start: time.Now()}
 	r = gateway.WithExchange(r.Clone(r.Context()), x)
 	if r.TLS = nil; r.URL.Scheme == "https" {
-		r.TLS = new(tls.ConnectionState)
+		r.TLS = &tls.ConnectionState{ServerName: r.URL.Hostname()} // as a client with this URL has it
 	}
 	e := Explanation{Request: r, Exchange: x}
 	rt, err := s.route(r, x)

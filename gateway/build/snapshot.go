@@ -25,9 +25,9 @@ type Snapshot struct {
 
 	metrics  *obs.Metrics
 	scope    *keep.Scope
-	ready    *atomic.Bool             // this process has been ready once; kept
-	tls      map[string]*tls.Config   // by listener
-	canon    map[string]*canon.Policy // by listener, and "" for any other
+	ready    *atomic.Bool              // this process has been ready once; kept
+	tls      map[string]secureListener // by listener
+	canon    map[string]*canon.Policy  // by listener, and "" for any other
 	table    *route.Table
 	routes   []*compiledRoute // parallel to Config.Routes
 	clusters map[string]*upstream.Cluster
@@ -63,6 +63,9 @@ func (s *Snapshot) route(r *http.Request, x *gateway.Exchange) (*compiledRoute, 
 	if err != nil {
 		return nil, err
 	}
+	if r.TLS != nil && s.tls[x.Listener].pairs.misdirected(r.TLS.ServerName, r.Host) {
+		return nil, errMisdirected
+	}
 	x.Request = r
 	match := s.table.Match(r)
 	if match.Rule < 0 {
@@ -75,7 +78,7 @@ func (s *Snapshot) route(r *http.Request, x *gateway.Exchange) (*compiledRoute, 
 }
 
 // TLS is the TLS configuration of a listener, nil for one without TLS.
-func (s *Snapshot) TLS(listener string) *tls.Config { return s.tls[listener] }
+func (s *Snapshot) TLS(listener string) *tls.Config { return s.tls[listener].config }
 
 // Start begins discovery and health checks of the upstreams that are new in
 // this snapshot. It comes before the first request, and only if the snapshot is
