@@ -140,10 +140,14 @@ func TestLinksLead(t *testing.T) {
 	}
 }
 
-// certificates writes NAME.pem and NAME.key for each name into a new folder.
+// certificates writes NAME.pem and NAME.key for each name into a new folder, and
+// a token for Consul.
 func certificates(t *testing.T, names ...string) string {
 	t.Helper()
 	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "consul.token"), []byte("not-a-token\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for i, name := range names {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {

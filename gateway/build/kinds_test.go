@@ -148,7 +148,7 @@ func TestSchema(t *testing.T) {
 	f(`{middleware: {c: {canary: {headr: x}}}}`, "'headr' not allowed")
 	f(`{routes: [{match: {prefix: /}, to: a, use: [{canery: {}}]}]}`, "'canery' not allowed")
 	f(`{consul: {tagz: x}}`, "'tagz' not allowed")
-	f(`{routes: [{match: {prefix: /}}]}`, "missing property 'to'")
+	f(`{routes: [{to: a}]}`, "missing property 'match'")
 }
 
 // The examples are what a newcomer starts with: each one compiles, and editors
@@ -159,6 +159,7 @@ func TestConfigs(t *testing.T) {
 		p.pair(name, "", name)
 		p.write(name+".pem", p.read(name+".crt"))
 	}
+	p.write("consul.token", []byte("not-a-token\n"))
 	t.Setenv("CERTS", filepath.Dir(p.name))
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, configs.Files); err != nil {
