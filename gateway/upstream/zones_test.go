@@ -1,0 +1,91 @@
+package upstream
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/pithead/pithead/gateway"
+)
+
+func TestZone(t *testing.T) {
+	rule := ZoneOptions{Prefer: "a", MinEndpoints: 2, MinHealthy: 0.7}
+	for _, tt := range []struct {
+		name    string
+		zone    ZoneOptions
+		members string // zone, weight if not 1, ! for unhealthy
+		want    string // indexes
+	}{
+		{"none is preferred", ZoneOptions{MinEndpoints: 2, MinHealthy: 0.7}, "a a b", "012"},
+		{"own zone only", rule, "a b a b", "02"},
+		{"no zones are known", rule, "- - -", "012"},
+		{"too few of the zone", rule, "a b b", "012"},
+		{"one is enough if the rule says so", ZoneOptions{Prefer: "a", MinEndpoints: 1, MinHealthy: 0.7}, "a b b", "0"},
+		{"none of the zone", ZoneOptions{Prefer: "a", MinEndpoints: 1}, "b b", "01"},
+		{"all of the zone unhealthy", ZoneOptions{Prefer: "a", MinEndpoints: 1}, "a! a! b", "2"},
+		{"70 % are healthy", rule, "a a a a a a a a! a! a! b", "0123456"},
+		{"60 % are healthy", rule, "a a a a a a a! a! a! a! b", "01234510"},
+		{"the healthy weigh 70 %", rule, "a4 a3 a3! b", "01"},
+		{"the healthy weigh 60 %", rule, "a3 a3 a4! b", "013"},
+		{"health of other zones does not matter", rule, "a a b! b!", "01"},
+		{"nobody is healthy", rule, "a! b!", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var members []member
+			var healthy []*gateway.Endpoint
+			index := make(map[*gateway.Endpoint]string)
+			for i, text := range strings.Fields(tt.members) {
+				text, unhealthy := strings.CutSuffix(text, "!")
+				ep := &gateway.Endpoint{Target: gateway.Target{Weight: 1, Zone: strings.Trim(text[:1], "-")}}
+				if len(text) > 1 {
+					ep.Weight = int(text[1] - '0')
+				}
+				members = append(members, member{ep: ep, healthy: !unhealthy})
+				index[ep] = []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"}[i]
+				if !unhealthy {
+					healthy = append(healthy, ep)
+				}
+			}
+			got := ""
+			for _, ep := range tt.zone.choose(members, healthy) {
+				got += index[ep]
+			}
+			if got != tt.want {
+				t.Errorf("chose %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// Each subset is judged by its own endpoints, and the cluster goes on counting
+// everybody as healthy.
+func TestZoneOfSubsets(t *testing.T) {
+	target := func(addr, zone, tag string) gateway.Target {
+		return gateway.Target{Addr: addr, Zone: zone, Tags: []string{tag}}
+	}
+	c := start(t, []gateway.Target{
+		target("127.0.0.1:1", "a", "stable"), target("127.0.0.1:2", "a", "stable"), target("127.0.0.1:3", "b", "stable"),
+		target("127.0.0.1:4", "a", "canary"), target("127.0.0.1:5", "b", "canary"),
+	}, func(o *Options) {
+		o.Zone = ZoneOptions{Prefer: "a", MinEndpoints: 2, MinHealthy: 0.7}
+		o.Subsets = map[string]Selector{"stable": {Tag: "stable"}, "canary": {Tag: "canary"}}
+	})
+	for subset, want := range map[string]struct {
+		healthy int
+		zones   string
+	}{"": {5, "a"}, "stable": {3, "a"}, "canary": {2, "ab"}} {
+		if got := c.Healthy(subset); got != want.healthy {
+			t.Errorf("%q has %d healthy endpoints, want %d", subset, got, want.healthy)
+		}
+		zones := make(map[string]bool)
+		for range 20 {
+			ep, err := c.Pick(&gateway.Exchange{Subset: subset})
+			if err != nil {
+				t.Fatal(err)
+			}
+			zones[ep.Zone] = true
+		}
+		if zones["a"] != strings.Contains(want.zones, "a") || zones["b"] != strings.Contains(want.zones, "b") {
+			t.Errorf("%q goes to zones %v, want %s", subset, zones, want.zones)
+		}
+	}
+}
