@@ -13,6 +13,7 @@ GOFUMPT      := mvdan.cc/gofumpt@v0.12.0
 GOLANGCILINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 CONFORMANCE  := $(addsuffix @v1.0.6,$(addprefix connectrpc.com/conformance/cmd/,connectconformance referenceclient referenceserver))
 INTEROP      := $(addsuffix @v1.85.0,$(addprefix google.golang.org/grpc/interop/,client server))
+PEERS        := $(addprefix $(BIN)/peers/,caddy traefik skipper)
 stamp         = $(BIN)/.stamp-$(subst /,_,$(1))
 
 .PHONY: help
@@ -36,7 +37,7 @@ run-consul: build $(BIN)/consul ## the same, with the upstreams registered in a 
 ## ---- check
 
 .PHONY: test
-test: fmt-check lint check-generate unit script docker conformance ## everything: format, lint, generated files, unit, scripts, real Consul, images, conformance
+test: fmt-check lint check-generate unit script docker bench-check conformance ## everything: format, lint, generated files, unit, scripts, real Consul, images, conformance
 
 .PHONY: unit
 unit: $(BIN)/consul ## unit and documentation tests with the race detector, against a real Consul too
@@ -66,8 +67,17 @@ fuzz: ## every fuzz target for FUZZTIME (default 20s)
 	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(or $(FUZZTIME),20s) $$p; done; done
 
 .PHONY: bench
-bench: ## Go benchmarks, for benchstat
+bench: build $(PEERS) ## pithead beside nginx, HAProxy, Caddy, Traefik and Skipper: tables and charts into benchmarks/results (see docs/benchmarks.md)
+	benchmarks/install.sh
+	cd benchmarks && go build -o $(BIN)/benchmarks . && $(BIN)/benchmarks run -bin $(BIN) -out $(or $(OUT),results) -rounds $(or $(ROUNDS),5) -cases '$(CASES)' -peers '$(PROXIES)'
+
+.PHONY: bench-go
+bench-go: ## the Go benchmarks with their curves, for benchstat
 	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: bench-check
+bench-check: ## unit tests of the benchmarks themselves
+	cd benchmarks && go vet ./... && go test -race ./...
 
 .PHONY: lint
 lint: $(call stamp,golangci-lint) ## golangci-lint, every linter with its reason in .golangci.yaml
@@ -100,6 +110,11 @@ $(BIN)/consul: test/consul/go.mod
 $(BIN)/promtool: test/promtool/go.mod
 	@echo "building promtool for the tests: some minutes when nothing is cached"
 	cd test/promtool && go build -trimpath -ldflags '-s -w' -o $@ github.com/prometheus/prometheus/cmd/promtool
+	@touch $@
+
+$(BIN)/peers/%: benchmarks/peers/%/go.mod
+	@echo "building $* for the benchmarks: some minutes when nothing is cached"
+	cd benchmarks/peers/$* && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $@ $$(sed -n 's/^tool //p' go.mod)
 	@touch $@
 
 $(call stamp,gofumpt): Makefile
