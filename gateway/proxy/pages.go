@@ -30,17 +30,32 @@ func (s *relay) replace(res *http.Response) {
 	if page.MediaType == "" {
 		return
 	}
-	_, _ = io.CopyN(io.Discard, res.Body, maxSpare) // whatever is wrong with it, the page is whole
-	_ = res.Body.Close()
 	for _, name := range ofBody {
 		delete(h, name)
 	}
 	h["Content-Type"] = []string{page.MediaType}
 	h["Content-Length"] = []string{strconv.Itoa(len(page.Body))}
 	h["X-Content-Type-Options"] = []string{"nosniff"}
-	res.Body, res.ContentLength = http.NoBody, int64(len(page.Body))
-	res.Trailer, res.TransferEncoding = nil, nil
+	res.ContentLength, res.Trailer, res.TransferEncoding = int64(len(page.Body)), nil, nil
 	if s.in.Method != http.MethodHead {
-		res.Body = io.NopCloser(bytes.NewReader(page.Body))
+		res.Body = &pageBody{bytes.NewReader(page.Body), s, res, res.Body}
 	}
+}
+
+// pageBody is a page in the place of the body that the upstream has sent.
+type pageBody struct {
+	*bytes.Reader
+	s    *relay
+	res  *http.Response
+	body io.ReadCloser // of the upstream
+}
+
+// Close gets the upstream's body out of the way. The client has the page by then,
+// so that it neither waits for that body nor hears what is wrong with it.
+func (b *pageBody) Close() error {
+	b.s.flush()
+	_, _ = io.CopyN(io.Discard, b.body, maxSpare)
+	_ = b.body.Close()
+	b.res.Trailer = nil // the transport fills it in with the end of the body
+	return nil
 }
