@@ -86,7 +86,7 @@ func endpointsView(snap *build.Snapshot) []admin.UpstreamInfo {
 func upstreamStates(snap *build.Snapshot) []obs.UpstreamState {
 	var all []obs.UpstreamState
 	for _, c := range snap.Clusters() {
-		state := obs.UpstreamState{Name: c.Name(), Confirmed: c.Confirmed(), Subsets: c.Subsets()}
+		state := obs.UpstreamState{Name: c.Name(), Confirmed: c.Confirmed(), Subsets: c.Subsets(), Retries: c.Retries()}
 		for _, e := range c.Endpoints() {
 			state.Endpoints = append(state.Endpoints, obs.EndpointState{
 				Addr: e.Addr, Healthy: e.Healthy, Active: e.Active, Requests: e.Requests, Failures: e.Failures, Subsets: e.Subsets,

@@ -45,7 +45,7 @@ func filled() *Metrics {
 	l.Refused("too_many")
 	m.CollectUpstreams(func() []UpstreamState {
 		return []UpstreamState{{
-			Name: "orders", Subsets: []string{"canary", "stable"},
+			Name: "orders", Subsets: []string{"canary", "stable"}, Retries: map[string]uint64{"ok": 3},
 			Endpoints: []EndpointState{{Addr: "10.0.0.7:9000", Healthy: true, Active: 2, Requests: 9, Failures: 1, Subsets: []string{"canary"}}},
 		}}
 	})

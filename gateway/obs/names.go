@@ -53,6 +53,8 @@ var (
 		"Attempts that failed by the fault of the endpoint or the network.", "upstream", "endpoint")
 	upstreamEndpointsDesc = desc("upstream_endpoints",
 		"Endpoints by arm and state; an empty arm is the whole set.", "upstream", "arm", "state")
+	upstreamRetriesDesc = desc("upstream_retries_total",
+		"Attempts to be made again, by whether they brought an answer (ok, failed) or why they were not made.", "upstream", "result")
 	discoveryAgeDesc = desc("discovery_age_seconds",
 		"Time since discovery last confirmed the set of endpoints; +Inf if it never did.", "upstream")
 	discoveryFailuresDesc = desc("discovery_failures_total",
@@ -66,5 +68,5 @@ var collectedDescs = []*prometheus.Desc{
 	requestErrorsDesc, inFlightDesc, requestBytesDesc, responseBytesDesc, mirrorRequestsDesc,
 	connectionsDesc, connectionsOpenedDesc, connectionsRefusedDesc,
 	endpointHealthyDesc, endpointActiveDesc, endpointAttemptsDesc, endpointFailuresDesc,
-	upstreamEndpointsDesc, discoveryAgeDesc, discoveryFailuresDesc, discoverySkippedDesc,
+	upstreamEndpointsDesc, upstreamRetriesDesc, discoveryAgeDesc, discoveryFailuresDesc, discoverySkippedDesc,
 }

@@ -15,6 +15,7 @@ type UpstreamState struct {
 	Confirmed time.Time // when discovery last confirmed the set; zero if it never did
 	Subsets   []string  // all arms that the configuration defines, also empty ones
 	Endpoints []EndpointState
+	Retries   map[string]uint64 // by result
 }
 
 // EndpointState is what an endpoint looks like at the moment of a scrape.
@@ -67,6 +68,9 @@ func (u *UpstreamState) collect(ch chan<- prometheus.Metric) {
 		age = max(time.Since(u.Confirmed), 0).Seconds()
 	}
 	gauge(ch, discoveryAgeDesc, age, u.Name)
+	for result, n := range u.Retries {
+		counter(ch, upstreamRetriesDesc, n, u.Name, result)
+	}
 
 	type count struct{ healthy, unhealthy int }
 	arms := map[string]*count{"": {}}

@@ -8,23 +8,21 @@ import (
 	"github.com/pithead/pithead/gateway"
 )
 
-// RetryResult is what became of a wish to make an attempt again.
-type RetryResult uint8
+// retryResult is what became of a wish to make an attempt again.
+type retryResult uint8
 
 // The results. The first two are retries that were made.
 const (
-	RetryOK            RetryResult = iota // it brought an answer that nobody wanted to ask for again
-	RetryFailed                           // it ended like the attempt before it
-	RetryBudget                           // not made: the upstream's budget was used up
-	RetryNotReplayable                    // not made: method or body do not allow it
-	RetryNoTime                           // not made: it could not have begun before the end of the route's timeout
+	retryOK            retryResult = iota // it brought an answer that nobody wanted to ask for again
+	retryFailed                           // it ended like the attempt before it
+	retryBudget                           // not made: the upstream's budget was used up
+	retryNotReplayable                    // not made: method or body do not allow it
+	retryNoTime                           // not made: it could not have begun before the end of the route's timeout
 	retryResults
 )
 
+// retryNames are the values of the metric label.
 var retryNames = [retryResults]string{"ok", "failed", "budget_exhausted", "not_replayable", "no_time"}
-
-// String is the value of the metric label.
-func (r RetryResult) String() string { return retryNames[r] }
 
 // retries is what one upstream knows of its retries: it counts them, and says
 // when there are too many. It outlives reloads. Requests only add to a number
@@ -61,7 +59,7 @@ func (r *retries) allow(b gateway.RetryBudget) bool {
 	return true
 }
 
-func (r *retries) count(result RetryResult) { r.counts[result].Add(1) }
+func (r *retries) count(result retryResult) { r.counts[result].Add(1) }
 
 // window counts events by the second for a little more than the longest window
 // of a budget. Each slot holds its second in the upper half and its count in
@@ -92,16 +90,12 @@ func (w *window) sum(now, seconds uint32) (n uint64) {
 	return n
 }
 
-// Retries is how often a wish to send a request to this upstream again had that result.
-func (c *Cluster) Retries(result RetryResult) uint64 {
-	return c.opts.Stats.retries.counts[result].Load()
-}
-
-// RetryResults are all results there are.
-func RetryResults() []RetryResult {
-	all := make([]RetryResult, retryResults)
-	for i := range all {
-		all[i] = RetryResult(i)
+// Retries is how often a wish to send a request to this upstream again had each
+// of its results.
+func (c *Cluster) Retries() map[string]uint64 {
+	all := make(map[string]uint64, len(retryNames))
+	for i, name := range retryNames {
+		all[name] = c.opts.Stats.retries.counts[i].Load()
 	}
 	return all
 }

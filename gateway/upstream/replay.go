@@ -11,7 +11,7 @@ import (
 // ahead, so no attempt is later for it.
 type replay struct {
 	inner io.ReadCloser
-	size  int64 // as the request says; negative is unknown
+	size  int64 // as the request says; 0 and less is unknown
 	limit int64
 
 	mu      sync.Mutex
@@ -104,7 +104,7 @@ func (b *replayed) Read(p []byte) (int, error) {
 	r.reading = false
 	r.keep(p[:n], b.next)
 	b.next += int64(n)
-	r.whole = r.whole || err == io.EOF || r.size >= 0 && b.next >= r.size
+	r.whole = r.whole || err == io.EOF || r.size > 0 && b.next >= r.size
 	return n, err
 }
 

@@ -140,7 +140,7 @@ func (r *rounds) wants(resp *http.Response, err error, unsent bool) wish {
 // client or this process has caused is none of them.
 func retryOn(e *gateway.Error) gateway.RetryOn {
 	switch e.Reason {
-	case "connect_failed", "connect_timeout", "tls_failed":
+	case "connect_failed", "connect_timeout", "upstream_tls":
 		return gateway.RetryConnectFailure
 	case "upstream_reset":
 		return gateway.RetryReset
@@ -157,13 +157,13 @@ func (r *rounds) judge(n int, why wish, err error) {
 	}
 	switch {
 	case err == nil && why == wishNone:
-		r.count(RetryOK)
+		r.count(retryOK)
 	case err == nil || gateway.AsError(err).Cause != gateway.CauseClient:
-		r.count(RetryFailed)
+		r.count(retryFailed)
 	}
 }
 
-func (r *rounds) count(result RetryResult) { r.c.opts.Stats.retries.count(result) }
+func (r *rounds) count(result retryResult) { r.c.opts.Stats.retries.count(result) }
 
 // again decides whether there is to be another round, and how long it must wait.
 func (r *rounds) again(n int, why wish, resp *http.Response) (wait time.Duration, ok bool) {
@@ -171,22 +171,22 @@ func (r *rounds) again(n int, why wish, resp *http.Response) (wait time.Duration
 		return 0, false
 	}
 	if !r.safe && why != wishSafe || r.body != nil && !r.body.ready() {
-		r.count(RetryNotReplayable)
+		r.count(retryNotReplayable)
 		return 0, false
 	}
 	if wait, ok = r.wait(n, resp); !ok {
-		r.count(RetryNoTime)
+		r.count(retryNoTime)
 		return 0, false
 	}
 	if !r.c.opts.Stats.retries.allow(r.p.Budget) {
-		r.count(RetryBudget)
+		r.count(retryBudget)
 		return 0, false
 	}
 	if r.body != nil {
 		// A transport may still be sending to an endpoint that has answered early,
 		// and have begun another read since.
 		if r.read, ok = r.body.begin(); !ok {
-			r.count(RetryNotReplayable)
+			r.count(retryNotReplayable)
 			return 0, false
 		}
 	}

@@ -36,8 +36,8 @@ func policyOf(change func(*gateway.Retry)) *gateway.Retry {
 // counts are the results of retries, those that are not zero.
 func counts(c *Cluster) string {
 	var all []string
-	for _, result := range RetryResults() {
-		if n := c.Retries(result); n > 0 {
+	for _, result := range []string{"ok", "failed", "budget_exhausted", "not_replayable", "no_time"} {
+		if n := c.Retries()[result]; n > 0 {
 			all = append(all, fmt.Sprintf("%s=%d", result, n))
 		}
 	}

@@ -1,0 +1,77 @@
+package middleware
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pithead/pithead/gateway"
+)
+
+// RetryCondition is a failure without an answer.
+type RetryCondition string
+
+var retryConditions = map[RetryCondition]gateway.RetryOn{
+	"connect_failure": gateway.RetryConnectFailure, "reset": gateway.RetryReset, "timeout": gateway.RetryTimeout,
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (c *RetryCondition) UnmarshalText(text []byte) error {
+	if _, ok := retryConditions[RetryCondition(text)]; !ok {
+		return fmt.Errorf("%q is no failure; write connect_failure, reset or timeout, and statuses under codes or grpc", text)
+	}
+	*c = RetryCondition(text)
+	return nil
+}
+
+// StatusCodes are HTTP statuses in a row.
+type StatusCodes struct{ From, To int }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *StatusCodes) UnmarshalText(text []byte) error {
+	from, to, isRange := strings.Cut(string(text), "-")
+	if class, ok := strings.CutSuffix(from, "xx"); ok && !isRange {
+		from, to = class+"00", class+"99"
+	} else if !isRange {
+		to = from
+	}
+	low, errLow := strconv.ParseUint(from, 10, 10)
+	high, errHigh := strconv.ParseUint(to, 10, 10)
+	if errLow != nil || errHigh != nil || len(from) != 3 || len(to) != 3 || low < 400 || high > 599 || low > high {
+		return fmt.Errorf("%q is no status of a failure; write for example 503, 502-504 or 5xx", text)
+	}
+	*s = StatusCodes{int(low), int(high)}
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (s StatusCodes) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+func (s StatusCodes) String() string {
+	if s.From == s.To {
+		return strconv.Itoa(s.From)
+	}
+	return fmt.Sprintf("%d-%d", s.From, s.To)
+}
+
+// GRPCCode is a status of a gRPC call that is a failure.
+type GRPCCode string
+
+// grpcCodes are the names by number, as the documentation of gRPC has them.
+var grpcCodes = []GRPCCode{
+	"ok", "cancelled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists",
+	"permission_denied", "resource_exhausted", "failed_precondition", "aborted", "out_of_range", "unimplemented",
+	"internal", "unavailable", "data_loss", "unauthenticated",
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (c *GRPCCode) UnmarshalText(text []byte) error {
+	if !slices.Contains(grpcCodes[1:], GRPCCode(text)) {
+		return fmt.Errorf("%q is no failure of gRPC; write for example unavailable or resource_exhausted", text)
+	}
+	*c = GRPCCode(text)
+	return nil
+}
+
+func (c GRPCCode) number() int { return slices.Index(grpcCodes, c) }
