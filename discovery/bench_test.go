@@ -20,6 +20,7 @@ type bench struct {
 	mu       sync.Mutex
 	sets     []published
 	failures []published
+	skipped  int // in the last answer
 	log      bytes.Buffer
 }
 
@@ -37,6 +38,11 @@ func (b *bench) env() Env {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.failures = append(b.failures, published{time.Now(), err.Error()})
+		},
+		Skipped: func(n int) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.skipped = n
 		},
 	}
 }
@@ -87,6 +93,16 @@ func (b *bench) is(want string) {
 		b.t.Errorf("nothing was published, want %q", want)
 	} else if got := sets[len(sets)-1].addrs; got != want {
 		b.t.Errorf("the last set is %q, want %q", got, want)
+	}
+}
+
+// skips checks how many instances of the last answer were left out.
+func (b *bench) skips(want int) {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.skipped != want {
+		b.t.Errorf("%d instances skipped, want %d", b.skipped, want)
 	}
 }
 

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -261,6 +262,44 @@ func TestConsulFlapping(t *testing.T) {
 			}
 			b.after(time.Second).is("10.0.0.1:9000 10.0.0.2:9000")
 		}, order(1), order(2))
+	})
+}
+
+func TestConsulSkipsAreTold(t *testing.T) {
+	bad := order(9)
+	bad.Port = 0
+	t.Run("D02 D03 the metric follows", func(t *testing.T) {
+		inBubble(t, nil, func(_ *testing.T, b *consulBench) {
+			b.skips(1)
+			b.Deregister("orders-9")
+			b.after(time.Second).skips(0)
+		}, order(1), bad)
+	})
+	t.Run("D06 too many raise an alarm", func(t *testing.T) {
+		many := make([]discoverytest.Instance, maxTargets+7)
+		for i := range many {
+			many[i] = discoverytest.Instance{ID: fmt.Sprint(i), Service: "orders", Address: fmt.Sprintf("10.0.%d.%d", i>>8, i&255), Port: 80}
+		}
+		inBubble(t, nil, func(t *testing.T, b *consulBench) {
+			b.skips(7)
+			if !strings.Contains(b.logs(), "too many instances, some are left out") {
+				t.Errorf("log:\n%s", b.logs())
+			}
+			sets, _ := b.all()
+			if n := strings.Count(sets[0].addrs, " ") + 1; n != maxTargets {
+				t.Errorf("%d instances are in use", n)
+			}
+		}, many...)
+	})
+	t.Run("D07 an ID and an address that come twice", func(t *testing.T) {
+		again := order(1)
+		again.ID = "orders-1-again"
+		inBubble(t, nil, func(_ *testing.T, b *consulBench) {
+			b.is("10.0.0.1:9000")
+			b.skips(0)
+			b.Register(order(1))
+			b.after(time.Second).is("10.0.0.1:9000")
+		}, order(1), again)
 	})
 }
 
