@@ -31,7 +31,7 @@ is wrong with them, it says what and where, and the daemon goes on as it was.`,
 			for _, w := range result.Warnings {
 				cmd.PrintErrln("warning:", w)
 			}
-			cmd.Printf("generation %d in use\n", result.Generation)
+			cmd.Printf("generation %d in use:%s\n", result.Generation, changesText(&result.Changes))
 			return nil
 		},
 	}

@@ -114,10 +114,11 @@ func adminHandler(metrics *obs.Metrics) func(*server.Server, *config.Config) (ht
 			Ready:   s.Ready,
 			Reload: func(ctx context.Context) (admin.ReloadResult, error) {
 				generation, err := s.Reload(ctx, server.TriggerAdmin)
-				return admin.ReloadResult{Generation: generation, Warnings: warnings(s)}, err
+				return admin.ReloadResult{Generation: generation, Warnings: warnings(s), Changes: changesOf(s, generation)}, err
 			},
 			Config:    c.Redacted,
 			Status:    func() admin.Status { return statusView(s) },
+			History:   func() []admin.Generation { return historyView(s) },
 			Routes:    func() []admin.RouteInfo { return routesView(s.Snapshot()) },
 			Endpoints: func() []admin.UpstreamInfo { return endpointsView(s.Snapshot()) },
 			Explain:   func(r *http.Request) admin.Explanation { return explainView(s.Snapshot(), r) },

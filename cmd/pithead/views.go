@@ -123,7 +123,7 @@ func statusView(s *server.Server) admin.Status {
 	now := s.Status()
 	view := admin.Status{
 		Version: version, Commit: commit, GoVersion: runtime.Version(), Started: now.Started,
-		Generation: now.Generation, LoadedAt: now.Loaded, Files: now.Files,
+		Generation: now.Generation, LoadedAt: now.Loaded, LoadedBy: now.LoadedBy, Files: now.Files,
 		LastReload: admin.LastReload{At: now.Tried, Trigger: cmp.Or(now.Trigger, server.TriggerStart)},
 	}
 	if now.Err != nil {

@@ -22,6 +22,7 @@ type Options struct {
 	Reload    func(ctx context.Context) (ReloadResult, error)
 	Config    func() []byte // YAML without secrets
 	Status    func() Status
+	History   func() []Generation // the one in use first
 	Routes    func() []RouteInfo
 	Endpoints func() []UpstreamInfo
 
@@ -31,7 +32,7 @@ type Options struct {
 }
 
 func (o *Options) complete() bool {
-	return o.Metrics != nil && o.Ready != nil && o.Reload != nil && o.Config != nil && o.Status != nil &&
+	return o.Metrics != nil && o.Ready != nil && o.Reload != nil && o.Config != nil && o.Status != nil && o.History != nil &&
 		o.Routes != nil && o.Endpoints != nil && o.Explain != nil
 }
 
@@ -59,15 +60,16 @@ func New(o Options) (http.Handler, error) {
 	}
 	h := &handlers{o}
 	return &api{guard: g, routes: map[string]endpoint{
-		"/metrics":     {get: o.Metrics.ServeHTTP, unlimited: true},
-		"/healthz":     {get: h.alive, unlimited: true},
-		"/readyz":      {get: h.ready, unlimited: true},
-		"/-/config":    {get: h.config},
-		"/-/status":    {get: h.status},
-		"/-/routes":    {get: h.routes},
-		"/-/endpoints": {get: h.endpoints},
-		"/-/explain":   {get: h.explainQuery, post: h.explainBody},
-		"/-/reload":    {post: h.reload, writes: true},
+		"/metrics":              {get: o.Metrics.ServeHTTP, unlimited: true},
+		"/healthz":              {get: h.alive, unlimited: true},
+		"/readyz":               {get: h.ready, unlimited: true},
+		"/-/config":             {get: h.config},
+		"/-/config/generations": {get: h.generations},
+		"/-/status":             {get: h.status},
+		"/-/routes":             {get: h.routes},
+		"/-/endpoints":          {get: h.endpoints},
+		"/-/explain":            {get: h.explainQuery, post: h.explainBody},
+		"/-/reload":             {post: h.reload, writes: true},
 	}}, nil
 }
 

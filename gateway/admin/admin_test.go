@@ -35,7 +35,7 @@ func (d *daemon) reload(context.Context) (ReloadResult, error) {
 		return ReloadResult{}, d.invalid
 	}
 	d.generation++
-	return ReloadResult{Generation: d.generation}, nil
+	return ReloadResult{Generation: d.generation, Changes: changes}, nil
 }
 
 func (d *daemon) ready() (bool, []string) {
@@ -45,9 +45,11 @@ func (d *daemon) ready() (bool, []string) {
 }
 
 var (
-	started   = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	routes    = []RouteInfo{{Name: "orders", Match: "GET api.example.com/v1/orders/{id}", Use: []string{"partner", "canary"}, Upstream: "orders"}}
-	endpoints = []UpstreamInfo{{Name: "orders", Confirmed: started, Endpoints: []EndpointInfo{{Addr: "10.0.0.7:9000", Healthy: true, Weight: 1, Arms: []string{"stable"}}}}}
+	started     = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	changes     = Changes{Routes: Change{Added: []string{"orders"}}, Settings: []string{"admin"}}
+	generations = []Generation{{Number: 2, LoadedAt: started, Trigger: "file", Routes: 1, Changes: changes}, {Number: 1, LoadedAt: started, Trigger: "start"}}
+	routes      = []RouteInfo{{Name: "orders", Match: "GET api.example.com/v1/orders/{id}", Use: []string{"partner", "canary"}, Upstream: "orders"}}
+	endpoints   = []UpstreamInfo{{Name: "orders", Confirmed: started, Endpoints: []EndpointInfo{{Addr: "10.0.0.7:9000", Healthy: true, Weight: 1, Arms: []string{"stable"}}}}}
 )
 
 func (d *daemon) status() Status {
@@ -55,7 +57,7 @@ func (d *daemon) status() Status {
 	defer d.mu.Unlock()
 	return Status{
 		Version: "1.2.3", GoVersion: "go1.26", Started: started, Generation: d.generation, LoadedAt: started,
-		Files: []string{"pithead.yaml"}, LastReload: LastReload{At: started, Trigger: "start"},
+		LoadedBy: "start", Files: []string{"pithead.yaml"}, LastReload: LastReload{At: started, Trigger: "start"},
 	}
 }
 
@@ -73,6 +75,7 @@ func (d *daemon) options() Options {
 		Ready:   d.ready, Reload: d.reload, Status: d.status, Explain: d.explain,
 		Config:    func() []byte { return []byte("routes: []\n") },
 		Routes:    func() []RouteInfo { return routes },
+		History:   func() []Generation { return generations },
 		Endpoints: func() []UpstreamInfo { return endpoints },
 	}
 }
@@ -126,15 +129,16 @@ func TestAnswers(t *testing.T) {
 		{"GET", "/healthz", "", nil, 200, "ok\n", "text/plain; charset=utf-8"},
 		{"HEAD", "/healthz", "", nil, 200, "ok\n", ""}, // net/http's server takes the body away
 		{"GET", "/readyz", "", nil, 200, "ready\n", "text/plain; charset=utf-8"},
-		{"GET", "/-/config", "", nil, 200, "routes: []\n", "application/yaml"},
+		{"GET", "/-/config", "", nil, 200, "# generation 1, in use since 2026-01-02T03:04:05Z, loaded by: start\nroutes: []\n", "application/yaml"},
 		{"GET", "/-/config?format=json", "", nil, 200, text(d.status()), "application/json"},
+		{"GET", "/-/config/generations", "", nil, 200, text(generations), "application/json"},
 		{"GET", "/-/status", "", nil, 200, text(d.status()), "application/json"},
 		{"GET", "/-/routes", "", nil, 200, text(routes), "application/json"},
 		{"GET", "/-/endpoints", "", nil, 200, text(endpoints), "application/json"},
 		{"GET", "/-/explain?method=POST&url=https://api.example.com/v1%3Fa=1&header=x-canary:+always&header=X-Canary:x", "", nil, 200, explained, "application/json"},
 		{"POST", "/-/explain", `{"method":"POST","url":"https://api.example.com/v1?a=1","headers":{"x-canary":["always","x"]}}`, []string{asJSON}, 200, explained, "application/json"},
-		{"POST", "/-/reload", "", nil, 200, text(ReloadResult{Generation: 2}), "application/json"},
-		{"POST", "/-/reload", "{}", []string{asJSON + "; charset=utf-8"}, 200, text(ReloadResult{Generation: 3}), "application/json"},
+		{"POST", "/-/reload", "", nil, 200, text(ReloadResult{Generation: 2, Changes: changes}), "application/json"},
+		{"POST", "/-/reload", "{}", []string{asJSON + "; charset=utf-8"}, 200, text(ReloadResult{Generation: 3, Changes: changes}), "application/json"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.method+" "+tt.target, func(t *testing.T) {

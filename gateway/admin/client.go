@@ -85,6 +85,12 @@ func (c *Client) Status(ctx context.Context) (status Status, err error) {
 	return status, c.json(ctx, http.MethodGet, "/-/status", nil, &status)
 }
 
+// Generations asks for the last configurations and what changed between them,
+// the one in use first.
+func (c *Client) Generations(ctx context.Context) (generations []Generation, err error) {
+	return generations, c.json(ctx, http.MethodGet, "/-/config/generations", nil, &generations)
+}
+
 // Routes asks for the routes in use.
 func (c *Client) Routes(ctx context.Context) (routes []RouteInfo, err error) {
 	return routes, c.json(ctx, http.MethodGet, "/-/routes", nil, &routes)

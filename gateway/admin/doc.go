@@ -18,6 +18,7 @@
 //	GET  /healthz       200 while the process lives
 //	GET  /readyz        200 when it takes requests, else 503 with the reasons
 //	GET  /-/config      the configuration in use as YAML, without secrets
+//	GET  /-/config/generations  the last configurations: when, why, and what changed
 //	GET  /-/status      version, generation, the last reload and its error
 //	GET  /-/routes      the routes in use
 //	GET  /-/endpoints   the upstreams and their endpoints

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/pithead/pithead/gateway"
 )
@@ -39,7 +40,13 @@ func (h *handlers) config(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/yaml")
-	_, _ = w.Write(h.o.Config()) // a client that left misses nothing
+	now := h.o.Status()
+	head := fmt.Sprintf("# generation %d, in use since %s, loaded by: %s\n", now.Generation, now.LoadedAt.UTC().Format(time.RFC3339), now.LoadedBy)
+	_, _ = w.Write(append([]byte(head), h.o.Config()...)) // a client that left misses nothing
+}
+
+func (h *handlers) generations(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, list(h.o.History()))
 }
 
 func (h *handlers) status(w http.ResponseWriter, _ *http.Request) { writeJSON(w, h.o.Status()) }

@@ -167,7 +167,7 @@ func TestClient(t *testing.T) {
 			}
 			ctx := t.Context()
 			result, err := c.Reload(ctx)
-			check(ReloadResult{Generation: 2}, result, err)
+			check(ReloadResult{Generation: 2, Changes: changes}, result, err)
 			status, err := c.Status(ctx)
 			check(d.status(), status, err)
 			gotRoutes, err := c.Routes(ctx)
@@ -175,7 +175,9 @@ func TestClient(t *testing.T) {
 			gotEndpoints, err := c.Endpoints(ctx)
 			check(endpoints, gotEndpoints, err)
 			config, err := c.Config(ctx)
-			check("routes: []\n", string(config), err)
+			check("# generation 2, in use since 2026-01-02T03:04:05Z, loaded by: start\nroutes: []\n", string(config), err)
+			gotGenerations, err := c.Generations(ctx)
+			check(generations, gotGenerations, err)
 			explanation, err := c.Explain(ctx, ExplainRequest{URL: "http://h/p", Headers: map[string][]string{"Host": {"other"}}})
 			check(Explanation{Request: "GET http://other/p", Route: "orders", Endpoint: "other /p"}, explanation, err)
 

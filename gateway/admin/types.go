@@ -6,6 +6,44 @@ import "time"
 type ReloadResult struct {
 	Generation uint64   `json:"generation"`         // the one in use now
 	Warnings   []string `json:"warnings,omitempty"` // such as an upstream without endpoints
+	Changes    Changes  `json:"changes,omitzero"`   // since the generation before
+}
+
+// Generation is a configuration that came into use.
+type Generation struct {
+	Number   uint64    `json:"generation"`
+	LoadedAt time.Time `json:"loaded_at"`
+	Trigger  string    `json:"trigger"` // as in LastReload
+	Routes   int       `json:"routes"`
+	Changes  Changes   `json:"changes,omitzero"` // since the generation before
+}
+
+// Changes are what differs between two generations, by name. Long lists end with
+// an ellipsis.
+type Changes struct {
+	Routes     Change   `json:"routes,omitzero"`
+	Upstreams  Change   `json:"upstreams,omitzero"`
+	Middleware Change   `json:"middleware,omitzero"`
+	Listeners  Change   `json:"listeners,omitzero"`
+	Settings   []string `json:"settings,omitempty"`    // other keys of the process file
+	RouteOrder bool     `json:"route_order,omitempty"` // routes stand in another order
+	Files      Change   `json:"files,omitzero"`        // certificates among them
+}
+
+// Change names things of one sort.
+type Change struct {
+	Added   []string `json:"added,omitempty"`
+	Removed []string `json:"removed,omitempty"`
+	Changed []string `json:"changed,omitempty"`
+}
+
+// IsZero says whether nothing differs.
+func (c Change) IsZero() bool { return len(c.Added)+len(c.Removed)+len(c.Changed) == 0 }
+
+// IsZero says whether nothing differs.
+func (c Changes) IsZero() bool {
+	return c.Routes.IsZero() && c.Upstreams.IsZero() && c.Middleware.IsZero() && c.Listeners.IsZero() &&
+		len(c.Settings) == 0 && !c.RouteOrder && c.Files.IsZero()
 }
 
 // Status says which binary runs with which configuration.
@@ -16,6 +54,7 @@ type Status struct {
 	Started    time.Time  `json:"started"`
 	Generation uint64     `json:"generation"`
 	LoadedAt   time.Time  `json:"loaded_at"` // of the generation in use
+	LoadedBy   string     `json:"loaded_by"` // what asked for it, as in LastReload
 	Files      []string   `json:"files"`
 	LastReload LastReload `json:"last_reload"`
 }

@@ -27,15 +27,18 @@ type snapshot interface {
 
 // generation is a configuration in use, and the count of its users.
 type generation struct {
-	number uint64
-	config *config.Config
-	files  []string
-	snap   snapshot
-	scope  *keep.Scope
-	log    *obs.AccessLog
-	routes map[string]*obs.Route
-	addrs  map[string]net.Addr
-	lanes  [laneCount]lane
+	number  uint64
+	config  *config.Config
+	files   []string
+	second  map[string][32]byte // what secondFiles hold
+	trigger string
+	changes config.Changes // since the generation before
+	snap    snapshot
+	scope   *keep.Scope
+	log     *obs.AccessLog
+	routes  map[string]*obs.Route
+	addrs   map[string]net.Addr
+	lanes   [laneCount]lane
 }
 
 // laneCount spreads the count of a generation's requests, so that cores do not

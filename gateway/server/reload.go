@@ -74,7 +74,12 @@ func (s *Server) replace(ctx context.Context, trigger string, r *reading, old *g
 	if err != nil {
 		return nil, err
 	}
-	g.files = r.files.Names()
+	g.files, g.trigger = r.files.Names(), trigger
+	g.second = sumsOf(secondFiles(c))
+	if old != nil {
+		g.changes = config.Diff(old.config, c)
+		g.changes.Files.Changed = append(g.changes.Files.Changed, changedSums(old.second, g.second)...)
+	}
 	if err := s.install(ctx, g, old); err != nil {
 		s.end(g)
 		return nil, err
@@ -166,7 +171,8 @@ func (s *Server) report(trigger string, g *generation, err error) {
 	mended := err == nil && s.status.Err != nil
 	if fresh {
 		s.status.Generation, s.status.Loaded, s.status.Routes = g.number, now, len(g.config.Routes)
-		s.status.Files = g.files
+		s.status.Files, s.status.LoadedBy = g.files, trigger
+		s.remember(g, now)
 	}
 	s.status.Trigger, s.status.Tried = trigger, now
 	if s.status.Err = err; err != nil {

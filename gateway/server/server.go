@@ -61,14 +61,16 @@ type Server struct {
 	watched  watched
 	draining atomic.Bool
 
-	mu     sync.Mutex
-	status Status
+	mu      sync.Mutex
+	status  Status
+	history []Generation // the newest last
 }
 
 // Status says what is being served and how the last load went.
 type Status struct {
 	Generation uint64    // 0 until the first configuration is in use
 	Loaded     time.Time // when the generation came into use
+	LoadedBy   string    // what asked for it
 	Routes     int
 	Err        error     // why the last load was refused; nil when it was not
 	Failed     time.Time // when it was refused

@@ -57,14 +57,18 @@ func sumOf(files *config.Files, second []string) [32]byte {
 	first := files.Sum()
 	_, _ = h.Write(first[:]) // a hash takes everything
 	for _, path := range second {
-		text, err := readBounded(path)
-		if err != nil {
-			text = []byte("error: " + err.Error())
-		}
-		part := sha256.Sum256(text)
+		part := sumOfFile(path)
 		_, _ = h.Write(part[:])
 	}
 	return [32]byte(h.Sum(nil))
+}
+
+func sumOfFile(path string) [32]byte {
+	text, err := readBounded(path)
+	if err != nil {
+		text = []byte("error: " + err.Error())
+	}
+	return sha256.Sum256(text)
 }
 
 func readBounded(path string) ([]byte, error) {
