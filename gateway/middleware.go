@@ -22,6 +22,10 @@ type Step struct {
 	// step before it proves is a configuration error.
 	Proves, Needs []Identity
 
+	// Answers says that no request gets past this step: a route with it needs no
+	// upstream.
+	Answers bool
+
 	// Owns lists request headers that only this step may produce. They are
 	// stripped from every request on every route, under every alias of their
 	// names, before any middleware runs (CVE-2026-30851, CVE-2026-33433).

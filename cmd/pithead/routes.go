@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"strings"
 	"text/tabwriter"
 
@@ -28,7 +29,7 @@ func routesCommand() *cobra.Command {
 				if use == "" {
 					use = "-"
 				}
-				table = append(table, []string{r.Name, r.Match, use, r.Upstream, r.Position})
+				table = append(table, []string{r.Name, r.Match, use, cmp.Or(r.Upstream, "-"), r.Position})
 			}
 			for _, row := range table {
 				if _, err := w.Write([]byte(strings.Join(row, "\t") + "\n")); err != nil {

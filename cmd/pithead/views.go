@@ -4,12 +4,9 @@ import (
 	"cmp"
 	"net/http"
 	"runtime"
-	"slices"
-	"strings"
 
 	"github.com/pithead/pithead/gateway/admin"
 	"github.com/pithead/pithead/gateway/build"
-	"github.com/pithead/pithead/gateway/config"
 	"github.com/pithead/pithead/gateway/obs"
 	"github.com/pithead/pithead/gateway/server"
 )
@@ -25,46 +22,10 @@ func routesView(snap *build.Snapshot) []admin.RouteInfo {
 			use = append(use, b.Kind)
 		}
 		all = append(all, admin.RouteInfo{
-			Name: r.Name, Match: matchText(&r.Match), Use: use, Upstream: r.To, Position: snap.Config.Pos(r).String(),
+			Name: r.Name, Match: matchesText(r.Match), Use: use, Upstream: r.To, Position: snap.Config.Pos(r).String(),
 		})
 	}
 	return all
-}
-
-// matchText writes a match in one line.
-func matchText(m *config.Match) string {
-	var parts []string
-	if len(m.Methods) > 0 {
-		parts = append(parts, strings.Join(m.Methods, ","))
-	}
-	hosts := m.Hosts
-	if m.Host != "" {
-		hosts = append([]string{m.Host}, hosts...)
-	}
-	path := m.Path
-	switch {
-	case m.Prefix == "/":
-		path = "/*"
-	case m.Prefix != "":
-		path = m.Prefix + "/*"
-	case m.PathRegex != "":
-		path = "~" + m.PathRegex
-	}
-	parts = append(parts, strings.Join(hosts, ",")+path)
-	for _, set := range []struct {
-		mark   string
-		values map[string]string
-	}{{"header ", m.Headers}, {"query ", m.Query}} {
-		var conditions []string
-		for name, value := range set.values {
-			conditions = append(conditions, strings.TrimSuffix(name+"="+value, "="))
-		}
-		slices.Sort(conditions)
-		for _, c := range conditions {
-			parts = append(parts, set.mark+c)
-		}
-	}
-	return strings.Join(parts, " ")
 }
 
 func endpointsView(snap *build.Snapshot) []admin.UpstreamInfo {
@@ -108,7 +69,7 @@ func explainView(snap *build.Snapshot, r *http.Request) admin.Explanation {
 		view.Refused = &admin.Refusal{Status: e.Refused.Status, Reason: e.Refused.Reason, Detail: e.Refused.Msg}
 	}
 	if e.Route != nil {
-		view.Route, view.Match, view.Position = e.Route.Name, matchText(&e.Route.Match), snap.Config.Pos(e.Route).String()
+		view.Route, view.Match, view.Position = e.Route.Name, matchesText(e.Route.Match), snap.Config.Pos(e.Route).String()
 	}
 	for _, near := range e.Nearer {
 		view.Nearer = append(view.Nearer, admin.NearMiss{Route: near.Route.Name, Why: near.Why})

@@ -16,7 +16,6 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"github.com/pithead/pithead/gateway"
@@ -26,7 +25,6 @@ import (
 	"github.com/pithead/pithead/gateway/kind"
 	"github.com/pithead/pithead/gateway/obs"
 	"github.com/pithead/pithead/gateway/proxy"
-	"github.com/pithead/pithead/gateway/route"
 	"github.com/pithead/pithead/gateway/upstream"
 	"github.com/pithead/pithead/middleware"
 )
@@ -48,6 +46,10 @@ type compiler struct {
 	used     map[string]bool                                        // upstreams that a route may send to
 	pages    gateway.Pages                                          // of the top level; nil for none
 	errs     config.Errors
+
+	// partial is set when config has found mistakes: what seems to be missing may
+	// only have been misspelt.
+	partial bool
 }
 
 // Compile builds a snapshot. Its error is a config.Errors with every mistake
@@ -63,7 +65,7 @@ func Compile(cfg *config.Config, env Env) (*Snapshot, error) {
 	snap.pages = c.pages
 	var owned []string
 	snap.routes, owned = c.routes(proxy.New(proxy.Options{Log: env.Log}))
-	snap.table = c.table()
+	snap.table, snap.matches = c.table()
 	snap.canon = c.canon(snap.routes, owned)
 	snap.register = c.registration()
 	snap.ready, _ = keep.Get(c.scope, "ready", func() (*atomic.Bool, error) { return new(atomic.Bool), nil }) // cannot fail
@@ -83,6 +85,7 @@ func Mistakes(cfg *config.Config, found error, env Env) error {
 		return found
 	}
 	c := newCompiler(cfg, env)
+	c.partial = true
 	defer c.abandon()
 	c.certificates()
 	c.accessLog()
@@ -124,59 +127,6 @@ func (c *compiler) wrong(b *config.Block, format string, args ...any) {
 	c.errs = append(c.errs, b.Errors(fmt.Errorf(format, args...))...)
 }
 
-func (c *compiler) table() *route.Table {
-	rules := make([]route.Rule, len(c.cfg.Routes))
-	for i, r := range c.cfg.Routes {
-		hosts := slices.Clone(r.Match.Hosts)
-		if r.Match.Host != "" {
-			hosts = append(hosts, r.Match.Host)
-		}
-		rules[i] = route.Rule{
-			Name: r.Name, Hosts: hosts, Path: r.Match.Path, Prefix: r.Match.Prefix, PathRegex: r.Match.PathRegex,
-			Methods: r.Match.Methods, Headers: r.Match.Headers, Query: r.Match.Query,
-		}
-	}
-	table, err := route.New(rules)
-	bad, ok := errors.AsType[route.RuleErrors](err)
-	if err != nil && !ok {
-		c.fail(&c.cfg.Routes, "%w", err)
-	}
-	for _, e := range bad {
-		c.fail(ruleField(&c.cfg.Routes[e.Rule].Match, e.Field), "%w", e.Err)
-	}
-	return table
-}
-
-// ruleField is the setting that an error of the table is about.
-func ruleField(m *config.Match, field string) any {
-	name := field
-	if end := strings.IndexAny(field, "[."); end > 0 {
-		name = field[:end]
-	}
-	switch name {
-	case "path":
-		return &m.Path
-	case "prefix":
-		return &m.Prefix
-	case "path_regex":
-		return &m.PathRegex
-	case "methods":
-		return &m.Methods
-	case "headers":
-		return &m.Headers
-	case "query":
-		return &m.Query
-	case "hosts":
-		for i := range m.Hosts {
-			if field == fmt.Sprintf("hosts[%d]", i) {
-				return &m.Hosts[i]
-			}
-		}
-		return &m.Host
-	}
-	return m
-}
-
 // canon makes the canonical view of each listener: limits are the listener's,
 // everything else is the same for all. The one under "" is for connections that
 // outlive their listener.
@@ -184,7 +134,9 @@ func (c *compiler) canon(routes []*compiledRoute, owned []string) map[string]*ca
 	o := canon.Options{Trusted: c.cfg.TrustedProxies, Owned: owned, Keep: c.cfg.KeepHeaders}
 	for i, r := range routes {
 		o.AllowEncoded |= r.allow
-		o.AllowTrace = o.AllowTrace || slices.Contains(c.cfg.Routes[i].Match.Methods, http.MethodTrace)
+		for _, m := range c.cfg.Routes[i].Match {
+			o.AllowTrace = o.AllowTrace || slices.Contains(m.Methods, http.MethodTrace)
+		}
 	}
 	policies := map[string]*canon.Policy{"": canon.NewPolicy(o)}
 	for name, l := range c.cfg.Listeners {

@@ -3,9 +3,11 @@ package build
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pithead/pithead/gateway"
@@ -43,6 +45,9 @@ func (s *Snapshot) Explain(r *http.Request) Explanation {
 	if r.TLS = nil; r.URL.Scheme == "https" {
 		r.TLS = &tls.ConnectionState{ServerName: r.URL.Hostname()} // as a client with this URL has it
 	}
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+		r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0 // nothing else carries gRPC
+	}
 	e := Explanation{Request: r, Exchange: x}
 	rt, err := s.route(r, x)
 	if rt != nil {
@@ -51,11 +56,11 @@ func (s *Snapshot) Explain(r *http.Request) Explanation {
 	if err != nil {
 		e.Refused = gateway.AsError(err)
 		if errors.Is(err, errNoRoute) {
-			e.Nearer = s.nearer(r)
+			e.Nearer = s.nearer(r, x)
 		}
 		return e
 	}
-	e.Nearer = s.nearer(r)
+	e.Nearer = s.nearer(r, x)
 	for _, step := range rt.steps {
 		e.Steps = append(e.Steps, ExplainedStep{step.name, step.Explain(r, x)})
 		if x.Status != 0 {
@@ -73,13 +78,25 @@ func (s *Snapshot) Explain(r *http.Request) Explanation {
 	return e
 }
 
-// nearer are the routes that come before the one that matches r.
-func (s *Snapshot) nearer(r *http.Request) []NearRoute {
+// nearer are the routes that come before the one that matches r. Of a route with
+// several matches it says why each of them does not hold.
+func (s *Snapshot) nearer(r *http.Request, x *gateway.Exchange) []NearRoute {
 	var all []NearRoute
-	for _, c := range s.table.Explain(r) {
-		if !c.Matched {
-			all = append(all, NearRoute{s.Config.Routes[c.Rule], c.Why})
+	for _, c := range s.table.Explain(r, x) {
+		if c.Matched {
+			continue
 		}
+		from := s.matches[c.Rule]
+		rt, why := s.Config.Routes[from.route], c.Why
+		if len(rt.Match) > 1 {
+			why = fmt.Sprintf("match %d: %s", from.match+1, why)
+		}
+		i := slices.IndexFunc(all, func(n NearRoute) bool { return n.Route == rt })
+		if i < 0 {
+			all = append(all, NearRoute{rt, why})
+			continue
+		}
+		all[i].Why += " | " + why
 	}
 	return all
 }
@@ -94,11 +111,16 @@ func (s *Snapshot) listenerFor(scheme string) string {
 	return names[0]
 }
 
-// Order are the routes in order of precedence.
+// Order are the routes in order of precedence, each where its nearest match
+// stands.
 func (s *Snapshot) Order() []*config.Route {
 	var all []*config.Route
-	for _, i := range s.table.Order() {
-		all = append(all, s.Config.Routes[i])
+	seen := make(map[int]bool)
+	for _, rule := range s.table.Order() {
+		if i := s.matches[rule].route; !seen[i] {
+			seen[i] = true
+			all = append(all, s.Config.Routes[i])
+		}
 	}
 	return all
 }

@@ -385,7 +385,7 @@ func TestMistakesOfCutFiles(t *testing.T) {
 		`      consul: {service: b}`,
 		`middleware:`,
 		`  m:`,
-		`    probe: {name: x}`,
+		`    probe: {name: cut}`,
 		`routes:`,
 		`  - match:`,
 		`      host: x`,

@@ -18,7 +18,7 @@ import (
 // compiledRoute is a route ready to serve.
 type compiledRoute struct {
 	name    string
-	to      *upstream.Cluster
+	to      *upstream.Cluster // nil for a route that answers by itself
 	allow   canon.Encoded
 	steps   []namedStep
 	handler http.Handler
@@ -36,7 +36,9 @@ type namedStep struct {
 func (c *compiler) routes(core http.Handler) (all []*compiledRoute, owned []string) {
 	for _, r := range c.cfg.Routes {
 		built := &compiledRoute{name: r.Name, to: c.clusters[r.To]}
-		c.used[r.To] = true
+		if r.To != "" {
+			c.used[r.To] = true
+		}
 		var err error
 		if built.allow, err = canon.ParseEncoded(r.AllowEncoded); err != nil {
 			c.fail(&r.AllowEncoded, "%w", err)
@@ -72,6 +74,7 @@ func (c *compiler) chain(r *config.Route, rt *compiledRoute) []namedStep {
 	ordinals := make(map[string]int) // of the blocks without a name, by kind
 	whole := true                    // no step is missing that might have proven something
 	chosen := false                  // the arm, by a canary
+	answers := false                 // some step, by itself
 	for _, b := range r.Use {
 		step, ok := c.step(r, rt, b, ordinals)
 		if !ok {
@@ -92,7 +95,11 @@ func (c *compiler) chain(r *config.Route, rt *compiledRoute) []namedStep {
 		for _, identity := range step.Proves {
 			proven[identity] = true
 		}
+		answers = answers || step.Answers
 		steps = append(steps, step)
+	}
+	if r.To == "" && !answers && whole && !c.partial {
+		c.fail(&r.To, "a route needs `to`, or `respond` or `redirect` in `use`")
 	}
 	return steps
 }
@@ -108,13 +115,13 @@ func (c *compiler) kindOf(b *config.Block) string {
 // step builds one entry of `use`.
 func (c *compiler) step(r *config.Route, rt *compiledRoute, b *config.Block, ordinals map[string]int) (namedStep, bool) {
 	block, key, settings, ok := c.block(r, b, ordinals)
-	to, built := c.clusters[r.To]
-	if !ok || !built {
+	find := &finder{c: c}
+	to, built := find.upstream(r.To)
+	if !ok || !built && (r.To != "" || c.partial) {
 		return namedStep{}, false // what is missing has been reported
 	}
-	find := &finder{c: c}
 	step, err := settings.Build(middleware.Env{
-		Route: r.Name, Match: middleware.Match{Methods: r.Match.Methods, Path: r.Match.Path, Prefix: r.Match.Prefix}, To: to, Upstream: find.upstream,
+		Route: r.Name, Match: matchFor(r), To: to, Upstream: find.upstream,
 		Key: key, Keep: c.scope, Metrics: func() *obs.Route { return rt.metrics },
 		Dir: block.Dir(), Pages: c.pages, Log: c.Log.With("route", r.Name, "middleware", b.Kind),
 	})

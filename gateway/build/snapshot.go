@@ -29,11 +29,12 @@ type Snapshot struct {
 	tls      map[string]secureListener // by listener
 	canon    map[string]*canon.Policy  // by listener, and "" for any other
 	table    *route.Table
+	matches  []matchOf        // by the rules of the table
 	routes   []*compiledRoute // parallel to Config.Routes
 	clusters map[string]*upstream.Cluster
 	used     map[string]bool // upstreams that a route may send to
 	register *discovery.Registration
-	pages    gateway.Pages   // of all routes and of none; nil leaves errors as they are
+	pages    gateway.Pages // of all routes and of none; nil leaves errors as they are
 }
 
 // ServeHTTP serves a request that has an exchange: refuse or canonicalise,
@@ -67,13 +68,15 @@ func (s *Snapshot) route(r *http.Request, x *gateway.Exchange) (*compiledRoute, 
 		return nil, errMisdirected
 	}
 	x.Request = r
-	match := s.table.Match(r)
+	match := s.table.Match(r, x)
 	if match.Rule < 0 {
 		return nil, errNoRoute
 	}
-	rt := s.routes[match.Rule]
+	rt := s.routes[s.matches[match.Rule].route]
 	x.Route = rt.name
-	x.Cluster, x.Upstream = rt.to, rt.to.Name()
+	if rt.to != nil {
+		x.Cluster, x.Upstream = rt.to, rt.to.Name()
+	}
 	return rt, rt.allow.Check(encoded)
 }
 

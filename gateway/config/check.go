@@ -52,7 +52,8 @@ func (c *Config) check(failed map[string]bool) Errors {
 	errs = append(errs, c.checkHealth(failed)...)
 	errs = append(errs, c.checkTargets()...)
 	errs = append(errs, c.checkNames()...)
-	errs = append(errs, c.checkMatches()...)
+	errs = append(errs, c.checkMatches(failed)...)
+	errs = append(errs, c.checkListeners()...)
 	errs = append(errs, c.checkKeepHeaders(failed)...)
 	return errs
 }
@@ -126,32 +127,68 @@ func (c *Config) checkNames() (errs Errors) {
 	return errs
 }
 
-// checkMatches refuses routes that are never reached: for each of their hosts an
-// earlier one matches the same requests.
-func (c *Config) checkMatches() (errs Errors) {
-	first := make(map[string]*Route)
-	for _, r := range c.Routes {
-		if r == nil || r.Match.Path+r.Match.Prefix+r.Match.PathRegex == "" {
+// checkMatches refuses matches that are never reached: for each of their hosts an
+// earlier one, of any route, matches the same requests.
+func (c *Config) checkMatches(failed map[string]bool) (errs Errors) {
+	first := make(map[string]*Match)
+	for i, r := range c.Routes {
+		if r == nil {
 			continue
 		}
-		key := r.Match.key()
-		hosts := r.Match.hosts()
-		var other *Route
-		reached := false
-		for _, host := range hosts {
-			before, taken := first[host+" "+key]
-			if !taken {
-				first[host+" "+key], reached = r, true
-				continue
-			}
-			other = cmp.Or(other, before)
+		if _, unsure := failed[fmt.Sprintf("routes[%d].match", i)]; unsure {
+			continue // what could not be decoded makes matches look alike
 		}
-		if !reached {
-			where := ""
-			if hosts[0] != "" {
-				where = " for " + strings.Join(hosts, " and ")
+		for j := range r.Match {
+			m := &r.Match[j]
+			key, hosts := m.key(), m.hosts()
+			var other *Match
+			reached := false
+			for _, host := range hosts {
+				before, taken := first[host+" "+key]
+				if !taken {
+					first[host+" "+key], reached = m, true
+					continue
+				}
+				other = cmp.Or(other, before)
 			}
-			errs = append(errs, c.Errorf(&r.Match, "this route matches the same requests%s as the one at %s", where, c.Pos(&other.Match)))
+			if !reached {
+				errs = append(errs, c.Errorf(m, "%s matches the same requests%s as the one at %s", noun(r), forHosts(hosts), c.Pos(other)))
+			}
+		}
+	}
+	return errs
+}
+
+func noun(r *Route) string {
+	if len(r.Match) > 1 {
+		return "this"
+	}
+	return "this route"
+}
+
+func forHosts(hosts []string) string {
+	if hosts[0] == "" {
+		return ""
+	}
+	return " for " + strings.Join(hosts, " and ")
+}
+
+// checkListeners wants the listeners that matches name.
+func (c *Config) checkListeners() (errs Errors) {
+	known := keys(c.Listeners)
+	if len(known) == 0 {
+		known = []string{defaultName}
+	}
+	for _, r := range c.Routes {
+		if r == nil {
+			continue
+		}
+		for i := range r.Match {
+			for j, name := range r.Match[i].Listeners {
+				if !slices.Contains(known, name) {
+					errs = append(errs, c.Errorf(&r.Match[i].Listeners[j], "unknown listener %q%s", name, Suggest(name, known)))
+				}
+			}
 		}
 	}
 	return errs

@@ -182,6 +182,15 @@ func (d *decoder) sequence(v reflect.Value, s slot) {
 	d.validate(v, s)
 }
 
+// only decodes a list of one element, which stands in the place of the list.
+func (d *decoder) only(v reflect.Value, s slot) {
+	list := reflect.MakeSlice(v.Type(), 1, 1)
+	v.Set(list)
+	d.doc.record(list.Index(0), 1, s)
+	setDefaults(list.Index(0))
+	d.value(list.Index(0), s)
+}
+
 func (d *decoder) mapping(v reflect.Value, s slot) {
 	if s.node.kind != mappingNode {
 		d.fail(s.errorf("%swant a map, not %s", d.where(), s.node.what()))
@@ -212,9 +221,12 @@ func (d *decoder) structure(v reflect.Value, s slot) {
 		given[f.name] = true
 		to := v.FieldByIndex(f.index)
 		d.in(f.name, func() {
-			if f.settings {
+			switch {
+			case f.settings:
 				d.settings(to, slot{e.value, e})
-			} else {
+			case f.one && e.value.kind != sequenceNode:
+				d.only(to, slot{e.value, e})
+			default:
 				d.value(to, slot{e.value, e})
 			}
 		})

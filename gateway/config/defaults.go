@@ -10,6 +10,9 @@ import (
 // none.
 const DefaultListener = ":8080"
 
+// defaultName is the name of that listener.
+const defaultName = "web"
+
 // SetDefaults sets the values that the comments of the fields name.
 func (a *Admin) SetDefaults() { a.Address = "127.0.0.1:9901" }
 
@@ -47,7 +50,7 @@ func (c *Config) complete() {
 	if len(c.Listeners) == 0 {
 		l := &Listener{Address: DefaultListener}
 		setDefaultsOf(l)
-		c.Listeners = map[string]*Listener{"web": l}
+		c.Listeners = map[string]*Listener{defaultName: l}
 	}
 	for _, l := range c.Listeners {
 		if len(l.Protocols) > 0 {

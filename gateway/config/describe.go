@@ -50,10 +50,13 @@ func describe(all *[]Setting, prefix string, t reflect.Type, v reflect.Value, do
 	for _, f := range fieldsOf(t) {
 		value := v.FieldByIndex(f.index)
 		*all = append(*all, Setting{
-			Name: prefix + f.name, Type: typeWords(f.typ), Default: written(value),
+			Name: prefix + f.name, Type: f.words(), Default: written(value),
 			Required: f.required, Doc: docs[f.owner.Name()+"."+f.goName],
 		})
 		inner, path := f.typ, prefix+f.name
+		if f.one {
+			inner = inner.Elem()
+		}
 		for peeled := true; peeled; {
 			switch {
 			case inner == blockType || isText(inner) && inner.Kind() != reflect.Struct:
@@ -76,6 +79,14 @@ func describe(all *[]Setting, prefix string, t reflect.Type, v reflect.Value, do
 		}
 		describe(all, path+".", inner, value, docs, outer)
 	}
+}
+
+// words says what a setting holds.
+func (f *field) words() string {
+	if f.one {
+		return words(f.typ.Elem()) + ", or " + typeWords(f.typ)
+	}
+	return typeWords(f.typ)
 }
 
 // typeWords is words with what lists and maps hold.

@@ -15,6 +15,7 @@ type field struct {
 	owner    reflect.Type // the struct that declares it, for its documentation
 	goName   string
 	required bool   // `yaml:"name,required"`
+	one      bool   // `yaml:"name,one"`: the only element of a list may stand for the list
 	settings bool   // `yaml:"name,settings"`: a *Block whose kind is its own name
 	kinds    string // `kinds:"middleware"`: the table that a *Block takes its kind from
 }
@@ -65,6 +66,7 @@ func fieldsOf(t reflect.Type) fields {
 		one := &field{name: name, index: f.Index, typ: f.Type, owner: t, goName: f.Name, kinds: f.Tag.Get("kinds")}
 		for option := range strings.SplitSeq(options, ",") {
 			one.required = one.required || option == "required"
+			one.one = one.one || option == "one"
 			one.settings = one.settings || option == "settings"
 		}
 		all = append(all, one)

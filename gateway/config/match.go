@@ -66,8 +66,15 @@ func (m *Match) validatePath(f *faults) {
 			given = append(given, one.name)
 		}
 	}
+	switch {
+	case m.GRPC != nil && len(given) > 0:
+		f.at("grpc", "give either grpc or %s", given[0])
+	case m.GRPC != nil && len(m.Methods) > 0:
+		f.at("methods", "calls of gRPC are POST; leave methods out")
+	case len(given) > 1:
+		f.at("", "give only one of path, prefix and path_regex, not %s", strings.Join(given, " and "))
+	}
 	if len(given) != 1 {
-		f.at("", "give exactly one of path, prefix and path_regex, not %s", cmp.Or(strings.Join(given, " and "), "none"))
 		return
 	}
 	switch given[0] {
@@ -240,17 +247,27 @@ func (m *Match) key() string {
 	for i, param := range params {
 		_, params[i], _ = strings.Cut(param, ":") // two names for one segment match the same
 	}
-	methods := slices.Sorted(slices.Values(m.Methods))
 	prefix := m.Prefix
 	if len(prefix) > 1 {
 		prefix = strings.TrimSuffix(prefix, "/")
 	}
-	headers := make(map[string]string, len(m.Headers))
+	call := ""
+	switch {
+	case m.GRPC != nil:
+		call = fmt.Sprintf("%#v", *m.GRPC)
+	case path+m.PathRegex == "":
+		prefix = cmp.Or(prefix, "/")
+	}
+	headers := make(map[string]Value, len(m.Headers))
 	for name, value := range m.Headers {
 		headers[strings.ToLower(name)] = value
 	}
-	return fmt.Sprintf("%q %q %q %q %q %q %q", path, params, prefix, m.PathRegex, methods, headers, m.Query)
+	clients := slices.Compact(slices.SortedFunc(slices.Values(m.Clients), netip.Prefix.Compare))
+	return fmt.Sprintf("%q %q %q %q %q %q %#v %#v %v %q", path, params, prefix, m.PathRegex, call,
+		sortedSet(m.Methods), headers, m.Query, clients, sortedSet(m.Listeners))
 }
+
+func sortedSet(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
 
 // name is the default name of a route: the host, then the path.
 func (m *Match) name() string {
@@ -259,6 +276,8 @@ func (m *Match) name() string {
 		host = m.Hosts[0]
 	}
 	switch {
+	case m.GRPC != nil:
+		return host + "/" + m.GRPC.Service.String() + "/" + m.GRPC.Method.String()
 	case m.Path != "":
 		return host + m.Path
 	case m.PathRegex != "":
@@ -278,9 +297,13 @@ func nameRoutes(routes []*Route) {
 		if r.Name != "" {
 			continue
 		}
-		name := r.Match.name()
-		if taken[name] && len(r.Match.Methods) > 0 {
-			name += " " + strings.Join(r.Match.Methods, ",")
+		m := &Match{}
+		if len(r.Match) > 0 {
+			m = &r.Match[0]
+		}
+		name := m.name()
+		if taken[name] && len(m.Methods) > 0 {
+			name += " " + strings.Join(m.Methods, ",")
 		}
 		for base, n := name, 2; taken[name]; n++ {
 			name = base + " #" + strconv.Itoa(n)

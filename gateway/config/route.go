@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -11,12 +12,14 @@ import (
 type Route struct {
 	// Name is the route's label in metrics, logs and admin. Default: made from the match.
 	Name string `yaml:"name"`
-	// Match is what a request must be like. Required.
-	Match Match `yaml:"match,required"`
+	// Match is what a request must be like: one map, or a list of them, of which any
+	// is enough. `{}` is every request. Required.
+	Match []Match `yaml:"match,required,one"`
 	// Use is the chain of middlewares, run top to bottom: names of blocks, or blocks.
 	Use []*Block `yaml:"use" kinds:"middleware"`
-	// To is the upstream. Required.
-	To string `yaml:"to,required"`
+	// To is the upstream. Required, unless `use` has a middleware that answers by
+	// itself, such as respond or redirect.
+	To string `yaml:"to"`
 	// Timeout bounds the whole exchange. Not for gRPC, SSE and upgraded connections. Default: 300s.
 	Timeout time.Duration `yaml:"timeout"`
 	// BodyLimit bounds the body of a request. 0 allows none. Not for gRPC and upgraded connections. Default: 10MiB.
@@ -31,18 +34,40 @@ type Match struct {
 	Host string `yaml:"host"`
 	// Hosts are several alternatives for Host.
 	Hosts []string `yaml:"hosts"`
-	// Path is the whole path: exact, or with `{parameters}` that each match one segment.
+	// Path is the whole path: exact, or with `{parameters}` that each match one
+	// segment. A match has one of path, prefix, path_regex and grpc, or none for
+	// every path.
 	Path string `yaml:"path"`
 	// Prefix matches whole segments: `/v1` is `/v1` and `/v1/x`, not `/v10`. `/` is everything.
 	Prefix string `yaml:"prefix"`
 	// PathRegex is a regular expression (RE2) for the whole path.
 	PathRegex string `yaml:"path_regex"`
+	// GRPC matches calls of gRPC by service and method; `{}` is all of them. A call is
+	// a POST over HTTP/2 of the content type application/grpc. Such matches come
+	// before those by path. They have no methods.
+	GRPC *GRPC `yaml:"grpc"`
 	// Methods are the request methods. Default: all but CONNECT and TRACE.
 	Methods []string `yaml:"methods"`
-	// Headers must have these values exactly; an empty value asks only for presence.
-	Headers map[string]string `yaml:"headers"`
-	// Query parameters must have these values exactly; an empty value asks only for presence.
-	Query map[string]string `yaml:"query"`
+	// Headers must have these values. Of a header that is sent several times one is
+	// enough; they are not divided at commas. Text is the exact value, and empty text
+	// asks only for presence.
+	Headers map[string]Value `yaml:"headers"`
+	// Query parameters must have these values, as with headers. Of a parameter that is
+	// sent several times the first one counts.
+	Query map[string]Value `yaml:"query"`
+	// Clients are networks, of which one must have the client's address, as it is
+	// behind `trusted_proxies`. Default: any client.
+	Clients []netip.Prefix `yaml:"clients"`
+	// Listeners are names of listeners, of which one must have taken the request. Default: any listener.
+	Listeners []string `yaml:"listeners"`
+}
+
+// GRPC is what a call of gRPC must be like.
+type GRPC struct {
+	// Service is the name with its package: `shop.v1.Orders`, or `{regex: ...}`. Default: any service.
+	Service Name `yaml:"service"`
+	// Method is the name without the service: `GetOrder`, or `{regex: ...}`. Default: any method.
+	Method Name `yaml:"method"`
 }
 
 // SetDefaults sets the values that the comments of the fields name.
@@ -55,6 +80,9 @@ func (r *Route) Validate() error {
 	var f faults
 	if r.Name != "" && !nameForm.MatchString(r.Name) {
 		f.at("name", "%s", badName(r.Name))
+	}
+	if r.Match != nil && len(r.Match) == 0 {
+		f.at("match", "an empty list matches nothing; write {} to match every request")
 	}
 	f.time("timeout", r.Timeout, 1)
 	for i, word := range r.AllowEncoded {

@@ -110,6 +110,9 @@ func (b *schemaBuilder) field(f *field, v reflect.Value, docs kind.Docs) *jsonsc
 		s = b.settings(f)
 	case f.kinds != "":
 		s = b.blocks(f.typ, f.kinds)
+	case f.one:
+		item := b.define(f.typ.Elem(), docs)
+		s = &jsonschema.Schema{AnyOf: []*jsonschema.Schema{item, {Type: "array", Items: item, MinItems: new(uint64(1))}}}
 	default:
 		s = b.typ(f.typ, v, docs)
 	}
@@ -118,6 +121,13 @@ func (b *schemaBuilder) field(f *field, v reflect.Value, docs kind.Docs) *jsonsc
 		s.Default = yamlValue(v, text)
 	}
 	return s
+}
+
+// define gives a type a schema of its own, for what stands in several places.
+func (b *schemaBuilder) define(t reflect.Type, docs kind.Docs) *jsonschema.Schema {
+	name := strings.ToLower(t.Name())
+	b.defs[name] = b.typ(t, defaultsOf(t, nil), docs)
+	return ref(name)
 }
 
 // settings is the schema of a block whose kind is its own name. Nothing in it
@@ -200,7 +210,7 @@ func (b *schemaBuilder) typ(t reflect.Type, v reflect.Value, docs kind.Docs) *js
 func (b *schemaBuilder) text(t reflect.Type, v reflect.Value, docs kind.Docs) *jsonschema.Schema {
 	s := &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "string"}}}
 	if t != prefixType && t != addrType {
-		s.AnyOf = append(s.AnyOf, &jsonschema.Schema{Type: "number"})
+		s.AnyOf = append(s.AnyOf, &jsonschema.Schema{Type: "number"}, &jsonschema.Schema{Type: "boolean"})
 	}
 	if t.Kind() == reflect.Struct && len(fieldsOf(t)) > 0 {
 		s.AnyOf = append(s.AnyOf, b.structure(t, v, docs))

@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -45,7 +46,7 @@ func checkField(t *testing.T, typ reflect.Type, f reflect.StructField, doc strin
 		t.Errorf("%s.%s has no yaml tag", typ.Name(), f.Name)
 	case doc == "":
 		t.Errorf("%s.%s has no doc comment", typ.Name(), f.Name)
-	case strings.HasSuffix(doc, "Required.") != (options == "required"):
+	case strings.HasSuffix(doc, "Required.") != slices.Contains(strings.Split(options, ","), "required"):
 		t.Errorf("%s.%s: the comment %q and the tag %q disagree about being required", typ.Name(), f.Name, doc, options)
 	}
 }

@@ -28,8 +28,32 @@ var worlds = []world{
 		return Rule{Hosts: []string{fmt.Sprintf("*.shop-%d.example.com", i)}, Prefix: "/v1"}
 	}, request: "GET http://eu.west.shop-%d.example.com/v1/orders/7"},
 	{name: "conditions", rule: func(i int) Rule {
-		return Rule{Prefix: fmt.Sprintf("/s-%d", i), Methods: []string{"GET"}, Headers: map[string]string{"x-a": "1"}, Query: map[string]string{"q a": "b"}}
+		return Rule{Prefix: fmt.Sprintf("/s-%d", i), Methods: []string{"GET"}, Headers: values{"x-a": {Exact: "1"}}, Query: values{"q a": {Exact: "b"}}}
 	}, request: "GET http://x/s-%d/y?z=1&q+a=%%62\nX-A: 1"},
+	{name: "header_regex", rule: func(i int) Rule {
+		return Rule{Prefix: fmt.Sprintf("/s-%d", i), Headers: values{"x-a": {Regex: "[a-z]+-[0-9]+"}}}
+	}, request: "GET http://x/s-%d/y\nX-A: tenant-77"},
+	{name: "query_regex", rule: func(i int) Rule {
+		return Rule{Prefix: fmt.Sprintf("/s-%d", i), Query: values{"q": {Regex: "[a-z]+-[0-9]+"}}}
+	}, request: "GET http://x/s-%d/y?p=1&q=tenant-77"},
+	{name: "query_regex_escaped", rule: func(i int) Rule {
+		return Rule{Prefix: fmt.Sprintf("/s-%d", i), Query: values{"q": {Regex: "[a-z]+-[0-9]+"}}}
+	}, request: "GET http://x/s-%d/y?p=1&q=tenant%%2D77", allocs: 1}, // the value without escapes
+	{name: "sender", rule: func(i int) Rule {
+		return Rule{Prefix: fmt.Sprintf("/s-%d", i), Clients: nets("10.0.0.0/16", "10.1.0.0/16", "192.0.2.0/24", "2001:db8::/32"), Listeners: []string{"tls", "web"}}
+	}, request: "GET http://x/s-%d/y"},
+	{name: "grpc", rule: func(i int) Rule {
+		return Rule{GRPC: &GRPC{Service: Name{Exact: fmt.Sprintf("shop.v%d.Orders", i)}, Method: Name{Exact: "Get"}}}
+	}, request: "GRPC http://x/shop.v%d.Orders/Get"},
+	{name: "one_path_by_header", rule: func(i int) Rule {
+		return Rule{Prefix: "/v1", Headers: values{"x-tenant": {Exact: fmt.Sprintf("tenant-%d", i)}}}
+	}, request: "GET http://x/v1/orders/7\nX-Tenant: tenant-%d"},
+	{name: "one_path_by_query", rule: func(i int) Rule {
+		return Rule{Prefix: "/v1", Query: values{"tenant": {Exact: fmt.Sprintf("tenant-%d", i)}}}
+	}, request: "GET http://x/v1/orders/7?tenant=tenant-%d"},
+	{name: "one_path_by_regex", rule: func(i int) Rule {
+		return Rule{Prefix: "/v1", Headers: values{"x-tenant": {Regex: fmt.Sprintf("tenant-%d(-[a-z]+)?", i)}}}
+	}, request: "GET http://x/v1/orders/7\nX-Tenant: tenant-%d"},
 	{name: "miss", rule: func(i int) Rule { return Rule{Prefix: fmt.Sprintf("/api/v1/service-%d", i)} }, request: "GET http://x/api/v2/service-%d/items/7/lines", miss: true},
 	{name: "encoded_slash", rule: func(i int) Rule { return Rule{Prefix: fmt.Sprintf("/api/v1/service-%d", i)} }, request: "GET http://x/api/v1/service-%d/a%%2Fb", allocs: 2},
 }
@@ -51,10 +75,10 @@ func TestAllocations(t *testing.T) {
 	for _, w := range worlds {
 		t.Run(w.name, func(t *testing.T) {
 			tab, r, want := w.build(t, 1000)
-			if m := tab.Match(r); m.Rule != want {
+			if m := tab.Match(r, nowhere); m.Rule != want {
 				t.Fatalf("rule %d, want %d", m.Rule, want)
 			}
-			if n := testing.AllocsPerRun(100, func() { tab.Match(r) }); n != w.allocs {
+			if n := testing.AllocsPerRun(100, func() { tab.Match(r, nowhere) }); n != w.allocs {
 				t.Errorf("%v allocations, budget %v", n, w.allocs)
 			}
 		})
@@ -68,7 +92,7 @@ func BenchmarkMatch(b *testing.B) {
 				tab, r, want := w.build(b, n)
 				b.ReportAllocs()
 				for b.Loop() {
-					if m := tab.Match(r); m.Rule != want {
+					if m := tab.Match(r, nowhere); m.Rule != want {
 						b.Fatalf("rule %d, want %d", m.Rule, want)
 					}
 				}
@@ -99,7 +123,7 @@ func BenchmarkHostile(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			r := request(b, req)
 			for b.Loop() {
-				tab.Match(r)
+				tab.Match(r, nowhere)
 			}
 		})
 	}

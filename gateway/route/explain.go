@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/pithead/pithead/gateway"
 )
 
 // Candidate is a rule that a request came near to.
@@ -16,34 +18,39 @@ type Candidate struct {
 	Why     string // all conditions that did not hold, else what the match rests on
 }
 
-// maxCandidates keeps the answer readable where one path has hundreds of rules.
-const maxCandidates = 8
+// How much of an answer is still readable where one path has hundreds of rules.
+const (
+	maxCandidates   = 8 // routes
+	maxAlternatives = 4 // rules of each
+)
 
 // Explain lists the nearest rules that would have won had they matched, in
 // order of precedence, and last the rule that did match. If none did, the list
 // shows what the nearest ones would have needed. It looks at every rule: it is
 // for people, not for requests.
-func (t *Table) Explain(r *http.Request) []Candidate { return t.ExplainAtMost(maxCandidates, r) }
+func (t *Table) Explain(r *http.Request, x *gateway.Exchange) []Candidate {
+	return t.ExplainAtMost(maxCandidates, r, x)
+}
 
-// ExplainAtMost is Explain with a list of at most n candidates beside the match.
-func (t *Table) ExplainAtMost(n int, r *http.Request) []Candidate {
-	winner := t.find(r)
+// ExplainAtMost is Explain with a list of rules of at most n routes beside the
+// match.
+func (t *Table) ExplainAtMost(n int, r *http.Request, x *gateway.Exchange) []Candidate {
+	winner := t.find(r, x)
 	entries := t.entries
 	if winner != nil {
 		entries = entries[:winner.rank]
 	}
 	var misses []miss
 	for _, e := range entries {
-		if winner != nil && e.rule == winner.rule {
-			continue // the rule did match, by another of its hosts
+		if winner != nil && e.route == winner.route {
+			continue // the route did match, by another of its hosts or rules
 		}
-		if m := e.compare(r); winner == nil || m.isNear() {
+		if m := e.compare(r, x); winner == nil || m.isNear() {
 			misses = append(misses, m)
 		}
 	}
 	slices.SortStableFunc(misses, nearer)
-	misses = oncePerRule(misses)
-	misses = misses[:min(n, len(misses))]
+	misses = ofRoutes(n, misses)
 	slices.SortFunc(misses, func(a, b miss) int { return cmp.Compare(a.rank, b.rank) })
 	candidates := make([]Candidate, 0, len(misses)+1)
 	for _, m := range misses {
@@ -56,12 +63,17 @@ func (t *Table) ExplainAtMost(n int, r *http.Request) []Candidate {
 	return candidates
 }
 
-func oncePerRule(misses []miss) []miss {
-	seen := make(map[*rule]bool)
+// ofRoutes keeps each rule once, and the rules of the first n routes.
+func ofRoutes(n int, misses []miss) []miss {
+	seen, routes := make(map[*rule]bool), make(map[int]int)
 	return slices.DeleteFunc(misses, func(m miss) bool {
 		again := seen[m.rule]
 		seen[m.rule] = true
-		return again
+		if again || routes[m.route] == maxAlternatives || routes[m.route] == 0 && len(routes) == n {
+			return true
+		}
+		routes[m.route]++
+		return false
 	})
 }
 
@@ -92,7 +104,7 @@ func boolToInt(b bool) int {
 }
 
 // compare checks every condition of e and notes those that do not hold.
-func (e *entry) compare(r *http.Request) miss {
+func (e *entry) compare(r *http.Request, x *gateway.Exchange) miss {
 	m := miss{entry: e, host: true, path: true}
 	if name := hostname(r.Host); !e.host.matches(name) {
 		m.host = false
@@ -110,50 +122,57 @@ func (e *entry) compare(r *http.Request) miss {
 	default:
 		m.shared = len(e.segments)
 	}
-	m.compareRest(r)
+	m.compareMethod(r)
+	m.compareConditions(r)
+	m.compareSender(x)
 	return m
 }
 
-func (m *miss) compareRest(r *http.Request) {
+func (m *miss) compareMethod(r *http.Request) {
 	switch {
 	case r.Method == http.MethodConnect:
 		m.add("method CONNECT is never routed")
+	case m.kind == rpc:
+		if !isCall(r) {
+			m.add("no gRPC call, which is POST over HTTP/2 with content-type application/grpc")
+		}
 	case m.matchesMethod(r.Method):
 	case len(m.methods) == 0:
 		m.add("method %s must be named by the rule", r.Method)
 	default:
 		m.add("method %s, want %s", shorten(r.Method), anyOf(m.methods))
 	}
-	for _, p := range m.headers {
-		name := strings.ToLower(p.name)
-		values := r.Header[p.name]
-		switch {
-		case p.inHeader(r.Header):
-		case len(values) > 0:
-			m.add("header %s is %s, want %s", name, quote(strings.Join(values, ", ")), strconv.Quote(p.value))
-		default:
-			m.add("no header %s%s", name, wanted(p.value))
+}
+
+func (m *miss) compareConditions(r *http.Request) {
+	for i := range m.headers {
+		if c := &m.headers[i]; !c.inHeader(r.Header) {
+			m.add("%s", c.why("header", strings.ToLower(c.name), r.Header[c.name]))
 		}
 	}
 	query := r.URL.Query()
-	for _, p := range m.query {
-		switch {
-		case !query.Has(p.name):
-			m.add("no query parameter %s%s", p.name, wanted(p.value))
-		case p.value != "" && query.Get(p.name) != p.value:
-			m.add("query parameter %s is %s, want %s", p.name, quote(query.Get(p.name)), strconv.Quote(p.value))
+	for i := range m.query {
+		if c := &m.query[i]; !c.inQuery(r.URL.RawQuery) {
+			values := query[c.name]
+			m.add("%s", c.why("query parameter", c.name, values[:min(1, len(values))]))
 		}
+	}
+}
+
+func (m *miss) compareSender(x *gateway.Exchange) {
+	if len(m.clients) > 0 && !m.clients.contain(x.Client) {
+		if x.Client.IsValid() {
+			m.add("client %s is in none of the networks", x.Client)
+		} else {
+			m.add("the client's address is not known")
+		}
+	}
+	if !m.matchesListener(x.Listener) {
+		m.add("listener %s, want %s", x.Listener, anyOf(m.listeners))
 	}
 }
 
 func (m *miss) add(format string, args ...any) { m.why = append(m.why, fmt.Sprintf(format, args...)) }
-
-func wanted(value string) string {
-	if value == "" {
-		return ""
-	}
-	return ", want " + strconv.Quote(value)
-}
 
 func orNone(name string) string {
 	if name == "" {
@@ -183,6 +202,8 @@ func quote(s string) string { return strconv.Quote(shorten(s)) }
 
 func (c *rule) describePath() string {
 	switch c.kind {
+	case rpc:
+		return "grpc " + c.shown
 	case prefix:
 		return "prefix " + c.shown
 	case expression:
@@ -206,7 +227,7 @@ func (c *rule) sharedSegments(path string) int {
 
 // hint names the usual ways to miss a path by a little.
 func (c *rule) hint(path string) string {
-	if c.kind == expression || path == "/" {
+	if c.kind == expression || c.kind == rpc || path == "/" {
 		return ""
 	}
 	shared, got := c.sharedSegments(path), strings.Count(path, "/")

@@ -2,6 +2,7 @@ package route
 
 import (
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -61,9 +62,21 @@ func TestMistakes(t *testing.T) {
 	f(Rule{Hosts: []string{strings.Repeat("a", 254)}}, "hosts[0]", "longer")
 	f(Rule{Methods: []string{"GET", "connect"}}, "methods[1]", "never routed")
 	f(Rule{Methods: []string{"G ET"}}, "methods[0]", "no method")
-	f(Rule{Headers: map[string]string{"x a": ""}}, "headers.x a", "no header name")
-	f(Rule{Headers: map[string]string{"host": "a"}}, "headers.host", "matched by host")
-	f(Rule{Headers: map[string]string{"X-A": "1", "x-a": "2"}}, "headers.x-a", "twice")
+	f(Rule{Headers: values{"x a": {}}}, "headers.x a", "no header name")
+	f(Rule{Headers: values{"host": {Exact: "a"}}}, "headers.host", "matched by host")
+	f(Rule{Headers: values{"X-A": {Exact: "1"}, "x-a": {Exact: "2"}}}, "headers.x-a", "twice")
+
+	f(Rule{Headers: values{"x-a": {Regex: "("}}}, "headers.x-a", "missing closing )")
+	f(Rule{Headers: values{"x-a": {Regex: "a)|(?:b"}}}, "headers.x-a", "unexpected )")
+	f(Rule{Headers: values{"x-a": {Exact: "1", Regex: "a"}}}, "headers.x-a", "only one of")
+	f(Rule{Query: values{"q": {Not: "1", Absent: true}}}, "query.q", "only one of")
+	f(Rule{Clients: []netip.Prefix{{}}}, "clients[0]", "no network")
+	f(Rule{GRPC: &GRPC{}, Path: "/a"}, "grpc", "leave path")
+	f(Rule{GRPC: &GRPC{}, Methods: []string{"POST"}}, "grpc", "leave methods out")
+	f(Rule{GRPC: &GRPC{Service: Name{Exact: "a/b"}}}, "grpc.service", "no name")
+	f(Rule{GRPC: &GRPC{Service: Name{Exact: "a", Regex: "b"}}}, "grpc.service", "only one of")
+	f(Rule{GRPC: &GRPC{Method: Name{Exact: "a.B"}}}, "grpc.method", "without its service")
+	f(Rule{GRPC: &GRPC{Method: Name{Regex: "["}}}, "grpc.method", "missing closing ]")
 
 	_, err := New([]Rule{{Path: "a", Prefix: "b"}, {Hosts: []string{"*"}}})
 	all, ok := errors.AsType[RuleErrors](err)

@@ -1,17 +1,18 @@
 package route
 
 import (
-	"fmt"
-	"math/rand/v2"
+	"cmp"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/mux"
+
+	"github.com/pithead/pithead/gateway"
 )
 
 // The oracle is a second opinion that shares no code with the index: every rule
@@ -42,8 +43,9 @@ func newOracle(t testing.TB, rules []Rule) oracle {
 			if err := route.GetError(); err != nil {
 				t.Fatalf("mux refuses %+v: %v", rule, err)
 			}
-			score := append(oracleHost(host), path...)
-			score = append(score, min(len(rule.Methods), 1), len(rule.Headers), len(rule.Query), -i)
+			score := slices.Concat(oracleHost(host), oracleCall(rule.GRPC), path, []int{
+				min(len(rule.Methods), 1), len(rule.Headers), len(rule.Query), min(len(rule.Clients), 1), min(len(rule.Listeners), 1), -i,
+			})
 			o = append(o, oracleRoute{rule: i, score: score, route: route})
 		}
 	}
@@ -61,12 +63,37 @@ func oracleHost(host string) []int {
 	return []int{2, 0}
 }
 
+// oracleCall ranks a name before an expression before none, and more characters
+// before fewer.
+func oracleCall(g *GRPC) []int {
+	if g == nil {
+		return []int{0, 0, 0, 0, 0}
+	}
+	score := []int{1}
+	for _, n := range []Name{g.Service, g.Method} {
+		switch {
+		case n.Exact != "":
+			score = append(score, 2, len(n.Exact))
+		case n.Regex != "":
+			score = append(score, 1, len(n.Regex))
+		default:
+			score = append(score, 0, 0)
+		}
+	}
+	return score
+}
+
 var braces = regexp.MustCompile(`\{[^}]*\}`)
 
 // oraclePath adds the path matcher and returns its part of the score.
 func oraclePath(route *mux.Route, rule Rule) []int {
 	literal, _ := url.PathUnescape(braces.ReplaceAllString(rule.Path, ""))
 	switch {
+	case rule.GRPC != nil && *rule.GRPC == (GRPC{}):
+		return []int{0, 0}
+	case rule.GRPC != nil:
+		route.Path("/{rest:(?:" + oracleName(rule.GRPC.Service, ".+") + ")/(?:" + oracleName(rule.GRPC.Method, "[^/]+") + ")}")
+		return []int{0, 0}
 	case strings.Contains(rule.Path, "{"):
 		route.Path(rule.Path)
 		return []int{3, len(literal)}
@@ -87,18 +114,66 @@ func oraclePath(route *mux.Route, rule Rule) []int {
 	return []int{2, len(plain)}
 }
 
+func oracleName(n Name, any string) string {
+	if n.Exact != "" {
+		return regexp.QuoteMeta(n.Exact)
+	}
+	return cmp.Or(n.Regex, any)
+}
+
 func oracleRest(route *mux.Route, rule Rule) {
-	for name, value := range rule.Headers {
-		route.Headers(name, value)
+	for name, v := range rule.Headers {
+		key := http.CanonicalHeaderKey(name)
+		route.MatcherFunc(func(r *http.Request, _ *mux.RouteMatch) bool {
+			got := r.Header[key]
+			if v.Not != "" {
+				return !slices.Contains(got, v.Not)
+			}
+			return oracleValue(v, got)
+		})
 	}
-	for name, value := range rule.Query {
-		route.Queries(name, value)
+	for name, v := range rule.Query {
+		route.MatcherFunc(func(r *http.Request, _ *mux.RouteMatch) bool {
+			got := r.URL.Query()[name]
+			if v.Not != "" {
+				return len(got) == 0 || got[0] != v.Not
+			}
+			return oracleValue(v, got[:min(1, len(got))])
+		})
 	}
-	if len(rule.Methods) > 0 {
+	route.MatcherFunc(func(r *http.Request, _ *mux.RouteMatch) bool {
+		x := gateway.ExchangeOf(r)
+		inside := func(p netip.Prefix) bool { return p.Contains(x.Client) }
+		return (len(rule.Clients) == 0 || slices.ContainsFunc(rule.Clients, inside)) &&
+			(len(rule.Listeners) == 0 || slices.Contains(rule.Listeners, x.Listener))
+	})
+	switch {
+	case rule.GRPC != nil:
+		route.Methods("POST").HeadersRegexp("Content-Type", "^application/grpc($|[+;])")
+		route.MatcherFunc(func(r *http.Request, _ *mux.RouteMatch) bool { return r.ProtoMajor == 2 })
+	case len(rule.Methods) > 0:
 		route.Methods(slices.Clone(rule.Methods)...)
-		return
+	default:
+		route.MatcherFunc(func(r *http.Request, _ *mux.RouteMatch) bool { return r.Method != "TRACE" && r.Method != "CONNECT" })
 	}
-	route.MatcherFunc(func(r *http.Request, _ *mux.RouteMatch) bool { return r.Method != "TRACE" && r.Method != "CONNECT" })
+}
+
+// oracleValue judges all conditions but Not.
+func oracleValue(v Value, got []string) bool {
+	switch {
+	case v.Absent:
+		return len(got) == 0
+	case v.Exact != "":
+		return slices.Contains(got, v.Exact)
+	case v.Regex != "":
+		return slices.ContainsFunc(got, func(s string) bool {
+			re := regexp.MustCompile(v.Regex)
+			re.Longest()
+			return re.FindString(s) == s && re.MatchString(s)
+		})
+	default:
+		return len(got) > 0
+	}
 }
 
 func (o oracle) match(r *http.Request) (rule int, vars map[string]string) {
@@ -123,181 +198,4 @@ func (o oracle) match(r *http.Request) (rule int, vars map[string]string) {
 		return candidate.rule, m.Vars
 	}
 	return -1, nil
-}
-
-// dice draws rules and requests from a small world, in which they meet often.
-type dice struct{ next func(n int) int }
-
-func (d dice) of(words ...string) string { return words[d.next(len(words))] }
-
-func (d dice) rules() []Rule {
-	rules := make([]Rule, 1+d.next(12))
-	for i := range rules {
-		r := Rule{Hosts: []string{d.of("", "", "a.com", "b.a.com", "*.a.com", "*.b.a.com", "*.com")}}
-		if d.next(4) == 0 {
-			r.Hosts = append(r.Hosts, d.of("c.org", "*.org", "b.a.com"))
-		}
-		switch d.next(8) {
-		case 0:
-		case 1, 2:
-			r.Prefix = d.path("a", "b", "ab", "a%2Fb") + d.of("", "/")
-			r.Prefix = strings.ReplaceAll(r.Prefix, "//", "/")
-		case 3:
-			r.PathRegex = d.of("/a.*", "/[ab]+", "/[0-9]+/[^/]+", "/a/b", "/[^/]+/?", "/(?:a|b)")
-		default:
-			r.Path = d.path("a", "b", "ab", "a%2Fb", "{p}", "{p}", "{p:[0-9]+}", "{p}.js", "a{p:[a-z]*}", "{p:a|b}")
-			for n := 1; strings.Contains(r.Path, "{p"); n++ {
-				r.Path = strings.Replace(r.Path, "{p", fmt.Sprintf("{v%d", n), 1)
-			}
-		}
-		if d.next(3) == 0 {
-			r.Methods = []string{d.of("GET", "POST", "TRACE", "PUT"), "GET"}[:1+d.next(2)]
-		}
-		if d.next(4) == 0 {
-			r.Headers = map[string]string{d.of("x-a", "X-B"): d.of("1", "2", "")}
-		}
-		if d.next(4) == 0 {
-			r.Query = map[string]string{d.of("q", "p"): d.of("1", "2", "")}
-		}
-		rules[i] = r
-	}
-	return rules
-}
-
-func (d dice) path(words ...string) string {
-	path := ""
-	for range d.next(4) {
-		path += "/" + d.of(words...)
-	}
-	if path == "" || d.next(6) == 0 {
-		path += "/"
-	}
-	return path
-}
-
-func (d dice) request(t testing.TB) *http.Request {
-	t.Helper()
-	method := d.of("GET", "GET", "GET", "POST", "TRACE", "PUT", "HEAD")
-	target := "http://" + d.of("a.com", "b.a.com", "b.a.com:80", "x.b.a.com", "y.x.b.a.com", "c.org", "org") +
-		d.path("a", "b", "ab", "a%2Fb", "7", "77", "a.js", "7a") +
-		d.of("", "", "?q=1", "?p=1&q=2", "?q", "?q=1&q=2", "?q=%zz&q=1", "?&q=%31")
-	text := method + " " + target
-	if d.next(2) == 0 {
-		text += "\n" + d.of("X-A: 1", "X-A: 2", "X-B: 2\nX-B: 1", "X-A: 1\nX-B: 2")
-	}
-	return request(t, text)
-}
-
-// compareWithOracle demands the same rule and the same parameters, and that
-// Explain tells the same story.
-func compareWithOracle(t *testing.T, d dice) {
-	t.Helper()
-	rules := d.rules()
-	tab, err := New(rules)
-	if err != nil {
-		t.Fatalf("%v\n%s", err, listing(rules))
-	}
-	naive := newOracle(t, rules)
-	for range 8 {
-		r := d.request(t)
-		m := tab.Match(r)
-		want, vars := naive.match(r)
-		if m.Rule != want {
-			t.Fatalf("%s %s %v: rule %d, mux says %d\n%s", r.Method, r.URL, r.Header, m.Rule, want, listing(rules))
-		}
-		if diff := cmp.Diff(vars, m.Vars(r)); diff != "" {
-			t.Fatalf("%s of %s (-mux +got):\n%s", r.URL, listing(rules[m.Rule:m.Rule+1]), diff)
-		}
-		checkExplain(t, tab, r, m, listing(rules))
-	}
-}
-
-func checkExplain(t *testing.T, tab *Table, r *http.Request, m Match, rules string) {
-	t.Helper()
-	for i, c := range tab.ExplainAtMost(100, r) {
-		if c.Matched != (c.Rule == m.Rule) || c.Why == "" {
-			t.Fatalf("%s %s: candidate %d is %+v, the match is %d\n%s", r.Method, r.URL, i, c, m.Rule, rules)
-		}
-	}
-}
-
-func listing(rules []Rule) string {
-	var b strings.Builder
-	for i, r := range rules {
-		fmt.Fprintf(&b, "%d: %v %s methods %v headers %v query %v\n", i, r.Hosts, cmpName(r), r.Methods, r.Headers, r.Query)
-	}
-	return b.String()
-}
-
-func TestMatchesLikeMux(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	for range 1500 {
-		compareWithOracle(t, dice{random.IntN})
-	}
-}
-
-// FuzzMatch lets the fuzzer throw the dice.
-func FuzzMatch(f *testing.F) {
-	random := rand.New(rand.NewPCG(3, 4))
-	for range 20 {
-		seed := make([]byte, 300)
-		for i := range seed {
-			seed[i] = byte(random.IntN(256))
-		}
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		compareWithOracle(t, dice{func(n int) int {
-			if len(data) == 0 {
-				return 0
-			}
-			i := int(data[0]) % n
-			data = data[1:]
-			return i
-		}})
-	})
-}
-
-// FuzzQuery compares the walk over the raw query with url.ParseQuery.
-func FuzzQuery(f *testing.F) {
-	for _, seed := range []string{"q=1", "a=1&q=2&q=3", "q", "q=%zz&q=%31", "%71=+", "q;=1&q=2", "q=1;", "&&q==", "q=%", "q=%4"} {
-		f.Add(seed, "q")
-	}
-	f.Fuzz(func(t *testing.T, query, name string) {
-		values, _ := url.ParseQuery(query) // its error is about the parameters that it drops
-		raw, ok := firstParam(query, name)
-		if ok != values.Has(name) {
-			t.Fatalf("%q in %q: %v, ParseQuery says %v", name, query, ok, values)
-		}
-		if ok && (!unescapesTo(raw, values.Get(name)) || unescapesTo(raw, values.Get(name)+"x")) {
-			t.Fatalf("%q in %q: %q, ParseQuery says %q", name, query, raw, values.Get(name))
-		}
-	})
-}
-
-// FuzzPath checks that a path and any legal way to write it are the same path
-// to all rules, and that no encoded slash divides segments.
-func FuzzPath(f *testing.F) {
-	for _, seed := range []string{"/a/b", "/a%2Fb", "/%61%2fb", "/caf%C3%A9%2F", "/a%252Fb", "/%zz", "/a%2Fb%25", "/%2F "} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, raw string) {
-		u, err := url.ParseRequestURI(raw)
-		if err != nil {
-			return
-		}
-		path, ok := matchPath(u)
-		if !ok {
-			if strings.HasPrefix(u.Path, "/") && !strings.Contains(u.Path, "\x00") {
-				t.Fatalf("%q is refused", raw)
-			}
-			return
-		}
-		if got := strings.ReplaceAll(path, encodedSlash, "/"); got != u.Path {
-			t.Fatalf("%q became %q, want %q", raw, got, u.Path)
-		}
-		if got, want := strings.Count(path, "/"), strings.Count(u.EscapedPath(), "/"); got != want {
-			t.Fatalf("%q became %q with %d slashes, want %d", raw, path, got, want)
-		}
-	})
 }

@@ -17,7 +17,8 @@ import (
 type kind uint8
 
 const (
-	exact kind = iota
+	rpc kind = iota // gRPC: not the path alone
+	exact
 	template
 	prefix
 	expression
@@ -122,14 +123,14 @@ func (c *rule) compilePath(text string) error {
 	}
 	c.kind = template
 	c.literals = len(t.skeleton) - len(t.params)
-	c.route = mux.NewRouter().NewRoute().Path(t.text)
-	if err := c.route.GetError(); err != nil {
+	c.mux = mux.NewRouter().NewRoute().Path(t.text)
+	if err := c.mux.GetError(); err != nil {
 		return errors.New(strings.TrimPrefix(err.Error(), "mux: "))
 	}
 	if t.plain && !slices.ContainsFunc(c.segments, isMixed) {
 		return nil // the index alone decides as mux would
 	}
-	pattern, err := c.route.GetPathRegexp()
+	pattern, err := c.mux.GetPathRegexp()
 	if err != nil {
 		return err
 	}
@@ -164,18 +165,17 @@ func (c *rule) compilePrefix(text string) error {
 // compileRegex fills in a regular expression. mux has none for a whole path, so
 // this is regexp itself, anchored at both ends.
 func (c *rule) compileRegex(text string) error {
-	c.kind = expression
-	if _, err := regexp.Compile(text); err != nil {
-		return err
-	}
 	var err error
-	c.re, err = regexp.Compile(`\A(?:` + text + `)\z`)
+	c.kind = expression
+	c.re, err = wholeRegex(text)
 	return err
 }
 
 // matchesPath is what the index does by look-up.
 func (c *rule) matchesPath(path string) bool {
 	switch c.kind {
+	case rpc:
+		return c.call.matches(path)
 	case exact:
 		return path == c.path
 	case template:
@@ -214,7 +214,7 @@ func (c *rule) vars(path string) map[string]string {
 	switch c.kind {
 	case template:
 		m := mux.RouteMatch{Vars: vars}
-		if !c.route.Match(&http.Request{URL: &url.URL{Path: path}}, &m) {
+		if !c.mux.Match(&http.Request{URL: &url.URL{Path: path}}, &m) {
 			return nil
 		}
 	case expression:

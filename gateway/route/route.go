@@ -1,7 +1,7 @@
 // Package route finds the route of a request.
 //
 //	table, err := route.New(rules)   // once per snapshot
-//	m := table.Match(r)              // hot path: no lock, no allocation
+//	m := table.Match(r, x)           // hot path: no lock, no allocation
 //	if m.Rule < 0 { ... 404 ... }
 //	vars := m.Vars(r)                // only when somebody asks
 //
@@ -12,24 +12,34 @@
 // A port in the host is ignored. A percent-encoded slash is part of its segment
 // and never divides two; regular expressions see it as the byte \x00.
 //
-// All conditions of a rule must hold. A path is compared byte by byte, so case
-// and a trailing slash count. A header that is sent several times matches if one
-// of its lines does; of a repeated query parameter the first one counts, and
-// parameters that [net/url.ParseQuery] drops do not exist. Templates are
-// gorilla/mux's, with one restriction: a parameter stands within one segment
-// and is never empty, "." or "..", where it is the whole segment.
+// All conditions of a rule must hold; a route may have several rules, of which
+// one must. A path is compared byte by byte, so case and a trailing slash count.
+// A header that is sent several times matches if one of its lines does, and is
+// unlike a value if none of them is it; lines are not divided at commas. Of a
+// repeated query parameter the first one counts, and parameters that
+// [net/url.ParseQuery] drops do not exist. Regular expressions are RE2 and must
+// match the whole path or value. Templates are gorilla/mux's, with one
+// restriction: a parameter stands within one segment and is never empty, "." or
+// "..", where it is the whole segment. A gRPC call is a POST over HTTP/2 of the
+// type application/grpc; its method is what follows the last slash of the path,
+// its service what stands before that.
 //
 // # Which rule wins
 //
 // When several rules match, the first of these differences decides:
 //
 //  1. host: a name, then a wildcard with more characters, then any host
-//  2. path: exact, then the template with more literal characters, then the
+//  2. gRPC calls: a service by name, then by expression, then any, each with
+//     more characters first; then the method in the same way; then rules for
+//     HTTP requests
+//  3. path: exact, then the template with more literal characters, then the
 //     longer prefix, then a regular expression; a rule without a path is the prefix /
-//  3. methods given, before all methods
-//  4. more headers
-//  5. more query parameters
-//  6. the order of the rules
+//  4. methods given, before all methods
+//  5. more headers
+//  6. more query parameters
+//  7. networks of clients given, before all clients
+//  8. listeners given, before all listeners
+//  9. the order of the rules
 //
 // If the nearest rule fails on any condition the next one is tried, over all
 // paths and then over less specific hosts: a rule for any host takes what the
@@ -37,6 +47,13 @@
 // among the rules of one listener. A method that no rule has is therefore no
 // match, like an unknown path. CONNECT never matches, and TRACE matches only a
 // rule that names it.
+//
+// # What it costs
+//
+// Hosts, exact paths, prefixes, templates and gRPC methods are looked up, so the
+// number of rules hardly matters. Rules of one path that differ in the exact
+// value of one header are looked up as well. Rules of one path that differ in
+// anything else are tried one by one, as are regular expressions on the path.
 package route
 
 import (
@@ -44,27 +61,53 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/pithead/pithead/gateway"
 )
 
 // Rule says what a request of one route must be like. All conditions that are
-// given must hold; at most one of Path, Prefix and PathRegex may be given.
+// given must hold; at most one of Path, Prefix, PathRegex and GRPC may be given.
 type Rule struct {
-	Name      string            // for the caller and his readers; matching does not look at it
-	Hosts     []string          // names, `*.` and a name, or "" for any; none is any
-	Path      string            // the whole path, exact or with {parameters}
-	Prefix    string            // whole leading segments; / is everything
-	PathRegex string            // RE2, for the whole path
-	Methods   []string          // none is all but CONNECT and TRACE
-	Headers   map[string]string // exact values; "" asks for presence
-	Query     map[string]string // exact values; "" asks for presence
+	Name      string           // for the caller and his readers; matching does not look at it
+	Route     int              // rules of one route are alternatives to each other; for Explain
+	Hosts     []string         // names, `*.` and a name, or "" for any; none is any
+	Path      string           // the whole path, exact or with {parameters}
+	Prefix    string           // whole leading segments; / is everything
+	PathRegex string           // RE2, for the whole path
+	GRPC      *GRPC            // calls of gRPC instead of a path
+	Methods   []string         // none is all but CONNECT and TRACE
+	Headers   map[string]Value // by name, which is not case-sensitive
+	Query     map[string]Value // by name
+	Clients   []netip.Prefix   // networks, of which one has the client; none is any
+	Listeners []string         // names, of which one has taken the request; none is any
+}
+
+// Value says what the value of a header or of a query parameter must be like.
+// At most one field is set; the zero Value asks for presence.
+type Value struct {
+	Exact  string
+	Regex  string // RE2, for the whole value
+	Not    string // anything but this, or nothing at all
+	Absent bool
+}
+
+// GRPC says which calls a rule is for. An empty one is for all.
+type GRPC struct{ Service, Method Name }
+
+// Name says what a service or a method must be called. At most one field is
+// set; the zero Name is any.
+type Name struct {
+	Exact string
+	Regex string // RE2, for the whole name
 }
 
 // RuleError is a mistake in one rule.
 type RuleError struct {
 	Rule  int    // index in the rules given to New
-	Field string // "hosts[1]", "path", "prefix", "path_regex", "methods[0]", "headers.x-a", "query.a"
+	Field string // "hosts[1]", "path", "prefix", "path_regex", "grpc.service", "methods[0]", "headers.x-a", "query.a"
 	Err   error
 }
 
@@ -109,7 +152,7 @@ func New(rules []Rule) (*Table, error) {
 	t := &Table{names: make(map[string]*site), suffixes: make(map[string]*site), any: newSite()}
 	var errs RuleErrors
 	for i, in := range rules {
-		c := compiler{rule: &rule{index: i}}
+		c := compiler{rule: &rule{index: i, route: in.Route}}
 		c.compile(in)
 		errs = append(errs, c.errs...)
 		t.rules = append(t.rules, c.rule)
@@ -124,6 +167,13 @@ func New(rules []Rule) (*Table, error) {
 	for rank, e := range t.entries {
 		e.rank = rank
 		t.site(e.host).add(e)
+	}
+	t.any.finish()
+	for _, s := range t.names {
+		s.finish()
+	}
+	for _, s := range t.suffixes {
+		s.finish()
 	}
 	return t, nil
 }
@@ -154,20 +204,31 @@ func precedence(a, b *entry) int {
 		cmp.Compare(a.kind, b.kind),
 		cmp.Compare(b.literals, a.literals),
 		comparePaths(a.rule, b.rule),
-		cmp.Compare(min(len(b.methods), 1), min(len(a.methods), 1)),
+		compareGiven(len(a.methods), len(b.methods)),
 		cmp.Compare(len(b.headers), len(a.headers)),
 		cmp.Compare(len(b.query), len(a.query)),
+		compareGiven(len(a.clients), len(b.clients)),
+		compareGiven(len(a.listeners), len(b.listeners)),
 		cmp.Compare(a.index, b.index),
 	)
 }
 
+// compareGiven puts a list that is given before an empty one.
+func compareGiven(a, b int) int { return cmp.Compare(min(b, 1), min(a, 1)) }
+
 // comparePaths keeps equal paths together where different ones exclude each
 // other anyway.
 func comparePaths(a, b *rule) int {
-	if a.kind == exact || a.kind == prefix {
+	switch {
+	case a.kind != b.kind:
+		return 0
+	case a.kind == rpc:
+		return a.call.compare(b.call)
+	case a.kind == exact, a.kind == prefix:
 		return cmp.Compare(a.path, b.path)
+	default:
+		return 0
 	}
-	return 0
 }
 
 // Order lists the rules by precedence, nearest first. A rule with several hosts
@@ -201,22 +262,31 @@ func (m Match) Vars(r *http.Request) map[string]string {
 	return m.rule.vars(path)
 }
 
-// Match finds the rule that r belongs to.
-func (t *Table) Match(r *http.Request) Match {
-	if e := t.find(r); e != nil {
+// lookup is one request on its way through the table.
+type lookup struct {
+	*http.Request
+	x    *gateway.Exchange
+	path string // as matchPath has it
+}
+
+// Match finds the rule that r belongs to. Of its exchange it reads who sent it
+// and which listener took it.
+func (t *Table) Match(r *http.Request, x *gateway.Exchange) Match {
+	if e := t.find(r, x); e != nil {
 		return Match{Rule: e.index, rule: e.rule}
 	}
 	return Match{Rule: -1}
 }
 
-func (t *Table) find(r *http.Request) *entry {
+func (t *Table) find(r *http.Request, x *gateway.Exchange) *entry {
 	path, ok := matchPath(r.URL)
 	if !ok || r.Method == http.MethodConnect {
 		return nil
 	}
+	q := &lookup{r, x, path}
 	name := hostname(r.Host)
 	if s := t.names[name]; s != nil {
-		if e := s.find(r, path); e != nil {
+		if e := s.find(q); e != nil {
 			return e
 		}
 	}
@@ -227,10 +297,10 @@ func (t *Table) find(r *http.Request) *entry {
 			continue
 		}
 		if s := t.suffixes[name]; s != nil {
-			if e := s.find(r, path); e != nil {
+			if e := s.find(q); e != nil {
 				return e
 			}
 		}
 	}
-	return t.any.find(r, path)
+	return t.any.find(q)
 }

@@ -3,7 +3,6 @@ package route
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -14,25 +13,23 @@ import (
 
 // rule is a Rule, checked and compiled.
 type rule struct {
-	index   int
-	hosts   []host
-	methods []string
-	headers []pair // canonical names
-	query   []pair
+	index     int
+	route     int
+	hosts     []host
+	methods   []string
+	headers   []condition // canonical names
+	query     []condition
+	clients   networks
+	listeners []string
 
 	kind     kind
 	shown    string         // the path as it was written
 	path     string         // as matchPath has it; of a prefix without trailing slash
 	segments []string       // of path, for templates with parameter in place of each parameter
 	literals int            // how many literal characters a template or a prefix has
-	route    *mux.Route     // for templates
+	mux      *mux.Route     // for templates
+	call     *call          // for gRPC
 	re       *regexp.Regexp // for expressions, and for templates that the index cannot decide alone
-}
-
-// pair is a header or query parameter that must be there.
-type pair struct {
-	name  string
-	value string // "" is any
 }
 
 // compiler turns one Rule into a rule and collects its mistakes.
@@ -66,12 +63,15 @@ func (c *compiler) compile(in Rule) {
 			c.methods = append(c.methods, m)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(in.Headers)) {
-		c.addHeader(name, in.Headers[name])
+	c.headers = c.addConditions("headers", in.Headers)
+	c.checkHeaders()
+	c.query = c.addConditions("query", in.Query)
+	for i, p := range in.Clients {
+		if !p.IsValid() {
+			c.fail(fmt.Sprintf("clients[%d]", i), errors.New("is no network"))
+		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(in.Query)) {
-		c.query = append(c.query, pair{name, in.Query[name]})
-	}
+	c.clients, c.listeners = newNetworks(in.Clients), in.Listeners
 }
 
 func (c *compiler) anyPath(in Rule) {
@@ -94,7 +94,14 @@ func (c *compiler) anyPath(in Rule) {
 		c.shown = form.text
 		c.fail(form.field, form.compile(form.text))
 	}
-	if given == 0 {
+	switch {
+	case in.GRPC != nil && given > 0:
+		c.fail("grpc", errors.New("a call of gRPC is matched by its service and method; leave path, prefix and path_regex out"))
+	case in.GRPC != nil && len(in.Methods) > 0:
+		c.fail("grpc", errors.New("calls of gRPC are POST; leave methods out"))
+	case in.GRPC != nil:
+		c.compileCall(in.GRPC)
+	case given == 0:
 		c.kind, c.shown, c.segments = prefix, "/", []string{""}
 	}
 }
@@ -109,17 +116,21 @@ func checkMethod(method string) error {
 	return nil
 }
 
-func (c *compiler) addHeader(name, value string) {
-	field, key := "headers."+name, http.CanonicalHeaderKey(name)
-	switch {
-	case !isToken(name):
-		c.fail(field, fmt.Errorf("%q is no header name", name))
-	case key == "Host":
-		c.fail(field, errors.New("the host is matched by host, not as a header"))
-	case slices.ContainsFunc(c.headers, func(p pair) bool { return p.name == key }):
-		c.fail(field, fmt.Errorf("%q is given twice", key))
+// checkHeaders puts the names into the form that requests have.
+func (c *compiler) checkHeaders() {
+	for i := range c.headers {
+		name := c.headers[i].name
+		field, key := "headers."+name, http.CanonicalHeaderKey(name)
+		switch {
+		case !isToken(name):
+			c.fail(field, fmt.Errorf("%q is no header name", name))
+		case key == "Host":
+			c.fail(field, errors.New("the host is matched by host, not as a header"))
+		case slices.ContainsFunc(c.headers[:i], func(before condition) bool { return before.name == key }):
+			c.fail(field, fmt.Errorf("%q is given twice", key))
+		}
+		c.headers[i].name = key
 	}
-	c.headers = append(c.headers, pair{key, value})
 }
 
 // isToken says whether s is a token of RFC 9110, section 5.6.2.
@@ -129,22 +140,25 @@ func isToken(s string) bool {
 	})
 }
 
-// matchesRest checks what stands beside host and path.
-func (c *rule) matchesRest(r *http.Request) bool {
-	if !c.matchesMethod(r.Method) {
+// accepts checks what the place in the index does not say already.
+func (c *rule) accepts(q *lookup) bool {
+	if c.re != nil && !c.re.MatchString(q.path) || c.call != nil && !c.call.matches(q.path) {
 		return false
 	}
-	for _, p := range c.headers {
-		if !p.inHeader(r.Header) {
+	if !c.matchesMethod(q.Method) || !c.matchesListener(q.x.Listener) {
+		return false
+	}
+	for i := range c.headers {
+		if !c.headers[i].inHeader(q.Header) {
 			return false
 		}
 	}
-	for _, p := range c.query {
-		if value, ok := firstParam(r.URL.RawQuery, p.name); !ok || p.value != "" && !unescapesTo(value, p.value) {
+	for i := range c.query {
+		if !c.query[i].inQuery(q.URL.RawQuery) {
 			return false
 		}
 	}
-	return true
+	return len(c.clients) == 0 || c.clients.contain(q.x.Client)
 }
 
 func (c *rule) matchesMethod(method string) bool {
@@ -154,7 +168,6 @@ func (c *rule) matchesMethod(method string) bool {
 	return slices.Contains(c.methods, method)
 }
 
-func (p pair) inHeader(h http.Header) bool {
-	values := h[p.name]
-	return len(values) > 0 && (p.value == "" || slices.Contains(values, p.value))
+func (c *rule) matchesListener(name string) bool {
+	return len(c.listeners) == 0 || slices.Contains(c.listeners, name)
 }

@@ -1,17 +1,15 @@
 package route
 
-import (
-	"net/http"
-	"strings"
-)
+import "strings"
 
 // site is the index of the rules of one host. All lists are in order of
 // precedence.
 type site struct {
-	exact       map[string][]*entry
+	calls       *calls
+	exact       map[string]shelf
 	templates   *node
-	prefixes    map[string][]*entry // without trailing slash
-	longest     int                 // of the prefixes
+	prefixes    map[string]shelf // without trailing slash
+	longest     int              // of the prefixes
 	expressions []*entry
 }
 
@@ -20,10 +18,15 @@ func newSite() *site { return &site{longest: -1} }
 // add files an entry. Entries come in order of precedence.
 func (s *site) add(e *entry) {
 	switch e.kind {
+	case rpc:
+		if s.calls == nil {
+			s.calls = new(calls)
+		}
+		s.calls.add(e)
 	case exact:
-		s.exact = file(s.exact, e)
+		s.exact = file(s.exact, e.path, e)
 	case prefix:
-		s.prefixes = file(s.prefixes, e)
+		s.prefixes = file(s.prefixes, e.path, e)
 		s.longest = max(s.longest, len(e.path))
 	case template:
 		if s.templates == nil {
@@ -35,58 +38,52 @@ func (s *site) add(e *entry) {
 	}
 }
 
-// file makes the map when it gets its first entry: with one host for each
-// route, most sites have one rule.
-func file(m map[string][]*entry, e *entry) map[string][]*entry {
-	if m == nil {
-		m = make(map[string][]*entry)
+// finish is called when all entries have been added.
+func (s *site) finish() {
+	if s.calls != nil {
+		s.calls.finish()
 	}
-	m[e.path] = append(m[e.path], e)
-	return m
+	finishAll(s.exact)
+	finishAll(s.prefixes)
+	if s.templates != nil {
+		s.templates.finish()
+	}
 }
 
 // find returns the nearest entry that matches.
-func (s *site) find(r *http.Request, path string) *entry {
-	if e := firstOf(s.exact[path], r); e != nil {
+func (s *site) find(q *lookup) *entry {
+	if s.calls != nil && isCall(q.Request) {
+		if e := s.calls.find(q); e != nil {
+			return e
+		}
+	}
+	if e := s.exact[q.path].find(q, nil); e != nil {
 		return e
 	}
 	if s.templates != nil {
-		if e := s.templates.find(r, path, path[1:], nil); e != nil {
+		if e := s.templates.find(q, q.path[1:], nil); e != nil {
 			return e
 		}
 	}
-	if e := s.findPrefix(r, path); e != nil {
+	if e := s.findPrefix(q); e != nil {
 		return e
 	}
-	for _, e := range s.expressions {
-		if e.re.MatchString(path) && e.matchesRest(r) {
-			return e
-		}
-	}
-	return nil
+	return nearest(s.expressions, q, nil)
 }
 
-func firstOf(entries []*entry, r *http.Request) *entry {
-	for _, e := range entries {
-		if e.matchesRest(r) {
-			return e
-		}
-	}
-	return nil
-}
-
-// findPrefix looks up ever shorter cuts of path. It begins at the longest
+// findPrefix looks up ever shorter cuts of the path. It begins at the longest
 // prefix there is: to hash every cut of a long path would be quadratic.
-func (s *site) findPrefix(r *http.Request, path string) *entry {
+func (s *site) findPrefix(q *lookup) *entry {
 	if s.longest < 0 {
 		return nil
 	}
+	path := q.path
 	if len(path) > s.longest {
 		path = path[:s.longest+1]
 		path = path[:strings.LastIndexByte(path, '/')]
 	}
 	for {
-		if e := firstOf(s.prefixes[path], r); e != nil || path == "" {
+		if e := s.prefixes[path].find(q, nil); e != nil || path == "" {
 			return e
 		}
 		path = path[:strings.LastIndexByte(path, '/')]
@@ -97,15 +94,15 @@ func (s *site) findPrefix(r *http.Request, path string) *entry {
 type node struct {
 	literal map[string]*node
 	param   *node
-	nearest int      // best rank in this subtree
-	leaves  []*entry // templates that end here
+	nearest int   // best rank in this subtree
+	leaves  shelf // templates that end here
 }
 
 func (n *node) add(e *entry) {
 	for _, segment := range e.segments {
 		n = n.child(segment, e.rank)
 	}
-	n.leaves = append(n.leaves, e)
+	n.leaves.add(e)
 }
 
 // child finds or makes the child for a segment. A new one is made by the
@@ -126,34 +123,37 @@ func (n *node) child(segment string, rank int) *node {
 	return n.literal[segment]
 }
 
+func (n *node) finish() {
+	n.leaves.finish()
+	if n.param != nil {
+		n.param.finish()
+	}
+	for _, next := range n.literal {
+		next.finish()
+	}
+}
+
 // find returns the nearest entry of the subtree that matches and is nearer than
-// best; best if there is none. rest is the part of path that is yet to be
+// best; best if there is none. rest is the part of the path that is yet to be
 // walked; a request visits only nodes that the rules made.
-func (n *node) find(r *http.Request, path, rest string, best *entry) *entry {
+func (n *node) find(q *lookup, rest string, best *entry) *entry {
 	segment, rest, more := strings.Cut(rest, "/")
 	if next := n.literal[segment]; next != nil {
-		best = next.enter(r, path, rest, more, best)
+		best = next.enter(q, rest, more, best)
 	}
 	if n.param != nil && isValue(segment) {
-		best = n.param.enter(r, path, rest, more, best)
+		best = n.param.enter(q, rest, more, best)
 	}
 	return best
 }
 
-func (n *node) enter(r *http.Request, path, rest string, more bool, best *entry) *entry {
-	if best != nil && best.rank < n.nearest {
+func (n *node) enter(q *lookup, rest string, more bool, best *entry) *entry {
+	switch {
+	case best != nil && best.rank < n.nearest:
 		return best
+	case more:
+		return n.find(q, rest, best)
+	default:
+		return n.leaves.find(q, best)
 	}
-	if more {
-		return n.find(r, path, rest, best)
-	}
-	for _, e := range n.leaves {
-		if best != nil && best.rank < e.rank {
-			break
-		}
-		if (e.re == nil || e.re.MatchString(path)) && e.matchesRest(r) {
-			return e
-		}
-	}
-	return best
 }
