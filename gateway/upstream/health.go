@@ -4,23 +4,25 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
-	"net/url"
-	"slices"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/pithead/pithead/gateway"
 )
 
-// maxCheckBody bounds what is read of a check's answer.
-const maxCheckBody = 64 << 10
-
-// HealthOptions say how endpoints are checked. Zero values mean the defaults.
+// HealthOptions say how endpoints are checked: by Path, TCP or GRPC, one of
+// them. Zero values of the others mean the defaults.
 type HealthOptions struct {
-	Path      string        // asked for with GET; may have a query
+	Path string       // asked for with GET; may have a query
+	TCP  bool         // whether a connection can be opened is all that counts
+	GRPC *GRPCOptions // the health service of gRPC is asked
+
+	Port      int           // in place of the endpoint's own; 0 keeps that
+	Host      string        // sent as Host; default: that of requests
 	Interval  time.Duration // between two checks of an endpoint; default 5s
 	Timeout   time.Duration // of one check; default 3s
 	Healthy   int           // successes in a row that bring an endpoint back; default 2
@@ -34,6 +36,7 @@ type checks struct {
 	HealthOptions
 	c         *Cluster
 	transport *http.Transport
+	ask       func(*checker, context.Context) error
 	ctx       context.Context
 	cancel    context.CancelFunc
 	runs      sync.WaitGroup
@@ -45,7 +48,16 @@ func newChecks(c *Cluster, o HealthOptions) *checks {
 	o.Timeout = cmp.Or(o.Timeout, 3*time.Second)
 	o.Healthy = cmp.Or(o.Healthy, 2)
 	o.Unhealthy = cmp.Or(o.Unhealthy, 3)
+	o.Host = cmp.Or(o.Host, c.opts.Host)
 	h := &checks{HealthOptions: o, c: c, transport: newTransport(&c.opts), running: make(map[string]context.CancelFunc)}
+	switch {
+	case o.TCP:
+		h.ask = (*checker).askTCP
+	case o.GRPC != nil:
+		h.ask = (*checker).askGRPC
+	default:
+		h.ask = (*checker).askHTTP
+	}
 	// Each check opens a connection: that the endpoint still accepts some is part
 	// of the question.
 	h.transport.DisableKeepAlives = true
@@ -63,7 +75,7 @@ func (h *checks) follow(endpoints []*gateway.Endpoint) {
 		if !known {
 			var ctx context.Context
 			ctx, stop = context.WithCancel(h.ctx)
-			k := &checker{checks: h, addr: ep.Addr, stats: ep.Stats, shown: ep.Stats.Unhealthy.Load()}
+			k := &checker{checks: h, addr: ep.Addr, target: h.target(ep.Addr), stats: ep.Stats, shown: ep.Stats.Unhealthy.Load()}
 			h.runs.Go(func() { k.run(ctx) })
 		}
 		delete(gone, ep.Addr)
@@ -72,6 +84,15 @@ func (h *checks) follow(endpoints []*gateway.Endpoint) {
 	for _, stop := range gone {
 		stop()
 	}
+}
+
+// target is the address that is checked in place of addr.
+func (h *checks) target(addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if h.Port == 0 || err != nil {
+		return addr
+	}
+	return net.JoinHostPort(host, strconv.Itoa(h.Port))
 }
 
 func (h *checks) close() {
@@ -84,26 +105,29 @@ func (h *checks) close() {
 // left it, until a threshold is reached.
 type checker struct {
 	*checks
-	addr   string
+	addr   string // of the endpoint
+	target string // of its checks
 	stats  *gateway.Stats
 	streak int  // results in a row that contradict the state
 	shown  bool // the state that the cluster's set was last told of: true is unhealthy
 }
 
 func (k *checker) run(ctx context.Context) {
+	// A start of many gateways or upstreams must not be felt as a wave of checks,
+	// and what they share from then on they do not share for long.
+	wait := rand.N(k.Interval)
 	for {
-		err := k.check(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		k.judge(err)
-		// Checks of many gateways and endpoints drift apart.
-		wait := k.Interval*9/10 + rand.N(k.Interval/5+1)
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait):
 		}
+		err := k.check(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		k.judge(err)
+		wait = k.Interval*9/10 + rand.N(k.Interval/5+1)
 	}
 }
 
@@ -136,37 +160,17 @@ func (k *checker) judge(err error) {
 func (k *checker) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, k.Timeout)
 	defer cancel()
-	scheme := "http"
-	if k.c.opts.Protocol == "https" {
-		scheme = "https"
-	}
-	u, err := url.ParseRequestURI(k.Path)
-	if err != nil {
+	if err := k.ask(k, ctx); err != nil {
 		return fmt.Errorf("check: %w", err)
-	}
-	u.Scheme, u.Host = scheme, k.addr
-	req := (&http.Request{
-		Method: http.MethodGet, URL: u,
-		Host: k.c.opts.Host, Header: http.Header{"User-Agent": {"pithead"}},
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}).WithContext(ctx)
-	resp, err := k.transport.RoundTrip(req)
-	if err != nil {
-		return fmt.Errorf("check: %w", err)
-	}
-	defer resp.Body.Close()
-	if !k.succeeds(resp.StatusCode) {
-		return fmt.Errorf("check: status %d", resp.StatusCode)
-	}
-	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, maxCheckBody)); err != nil {
-		return fmt.Errorf("check: read answer: %w", err)
 	}
 	return nil
 }
 
-func (k *checker) succeeds(status int) bool {
-	if k.Statuses == nil {
-		return status >= 200 && status < 400
+// askTCP opens a connection and closes it.
+func (k *checker) askTCP(ctx context.Context) error {
+	conn, err := k.transport.DialContext(ctx, "tcp", k.target)
+	if err != nil {
+		return err
 	}
-	return slices.Contains(k.Statuses, status)
+	return conn.Close()
 }
