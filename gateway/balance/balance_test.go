@@ -57,26 +57,3 @@ func TestEveryKindIsDocumented(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkPick(b *testing.B) {
-	for _, name := range Kinds.Names() {
-		b.Run(name, func(b *testing.B) {
-			k, _ := Kinds.Get(name)
-			s, err := k.Decode(func(any) error { return nil })
-			if err != nil {
-				b.Fatal(err)
-			}
-			policy, err := s.Build(Env{})
-			if err != nil {
-				b.Fatal(err)
-			}
-			p := policy(balancetest.Endpoints(5, 3, 2, 1, 1, 1, 1, 1))
-			b.ReportAllocs()
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					p.Pick(nil)
-				}
-			})
-		})
-	}
-}

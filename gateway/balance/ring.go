@@ -39,9 +39,15 @@ func newRing(eps []*gateway.Endpoint, key siphash.Key) *ring {
 	for full > 1 && len(eps)*full > maxPoints {
 		full /= 2
 	}
+	pointsOf := func(ep *gateway.Endpoint) int { return max(full*max(ep.Weight, 1)/heaviest, 1) }
+	total := 0
+	for _, ep := range eps {
+		total += pointsOf(ep)
+	}
+	r.points = make([]uint64, 0, total)
 	for i, ep := range eps {
 		place := key.Sum(ep.Addr)
-		for range max(full*max(ep.Weight, 1)/heaviest, 1) {
+		for range pointsOf(ep) {
 			place += 0x9e3779b97f4a7c15 // SplitMix64 (Steele, Lea and Flood, 2014)
 			r.points = append(r.points, mix(place)&^r.index|uint64(i))
 		}
@@ -74,8 +80,10 @@ func (r *ring) sort() {
 		sorted[next[p>>r.shift]] = p
 		next[p>>r.shift]++
 	}
-	for i := range r.starts[1:] {
-		slices.Sort(sorted[r.starts[i]:r.starts[i+1]])
+	for i := range sorted { // only neighbours can be out of order
+		for k := i; k > 0 && sorted[k-1] > sorted[k]; k-- {
+			sorted[k-1], sorted[k] = sorted[k], sorted[k-1]
+		}
 	}
 	r.points = sorted
 }
