@@ -76,11 +76,9 @@ func newConsulClient(c ConsulConfig, dial dialFunc, log *slog.Logger) (*consulCl
 		dial = func(ctx context.Context, _, _ string) (net.Conn, error) { return tcp(ctx, "unix", addr.socket) }
 	}
 	files := cmp.Or(c.TLS, &ConsulTLS{})
-	if _, err := files.read(); err != nil {
-		return nil, err
-	}
-	tokens, err := newConsulTokens(c, log)
-	if err != nil {
+	_, errFiles := files.read()
+	tokens, errTokens := newConsulTokens(c, log)
+	if err := errors.Join(errFiles, errTokens); err != nil {
 		return nil, err
 	}
 	client := &consulClient{

@@ -305,6 +305,10 @@ func TestConsulSettingsThatWillNotDo(t *testing.T) {
 	f("", pair("a.pem", "a.key"))
 	f("tls.certificate: tls: private key does not match public key", pair("a.pem", "b.key"))
 	f("tls.certificate.cert: stat DIR/c.pem: no such file or directory; tls.certificate.key: stat DIR/c.key: no such file or directory", pair("c.pem", "c.key"))
+	f("tls.certificate.key: is required; token_file: stat DIR/none: no such file or directory", func(c *ConsulConfig) {
+		pair("a.pem", "a.key")(c)
+		c.TLS.Certificate.Key, c.TokenFile = "", p.path("none")
+	})
 	f("tls.ca: DIR/a.key holds no certificate", func(c *ConsulConfig) { c.TLS = &ConsulTLS{CA: p.path("a.key")} })
 	f("tls: needs an address that begins with https", func(c *ConsulConfig) { c.Address, c.TLS = "http://consul:8500", &ConsulTLS{} })
 	f("address: must look like unix:/run/consul.sock", func(c *ConsulConfig) { c.Address = "unix:consul.sock" })

@@ -113,37 +113,33 @@ type ConsulCertificate struct {
 // read makes the TLS configuration out of the files as they are now.
 func (t *ConsulTLS) read() (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
-	if t.CA != "" {
-		text, err := readFile(string(t.CA), consulSecretLimit)
+	var errs []error
+	read := func(setting string, path kind.Path) []byte {
+		if path == "" { // inherited settings need not be complete, the whole must be
+			errs = append(errs, kind.At(setting, "is required"))
+			return nil
+		}
+		text, err := readFile(string(path), consulSecretLimit)
 		if err != nil {
-			return nil, kind.At("tls.ca", "%w", err)
+			errs = append(errs, kind.At(setting, "%w", err))
 		}
+		return text
+	}
+	if t.CA != "" {
 		conf.RootCAs = x509.NewCertPool()
-		if !conf.RootCAs.AppendCertsFromPEM(text) {
-			return nil, kind.At("tls.ca", "%s holds no certificate", t.CA)
+		if text := read("tls.ca", t.CA); text != nil && !conf.RootCAs.AppendCertsFromPEM(text) {
+			errs = append(errs, kind.At("tls.ca", "%s holds no certificate", t.CA))
 		}
 	}
-	if t.Certificate == nil {
-		return conf, nil
+	if t.Certificate != nil {
+		cert, key := read("tls.certificate.cert", t.Certificate.Cert), read("tls.certificate.key", t.Certificate.Key)
+		if pair, err := tls.X509KeyPair(cert, key); err == nil {
+			conf.Certificates = []tls.Certificate{pair}
+		} else if cert != nil && key != nil {
+			errs = append(errs, kind.At("tls.certificate", "%w", err))
+		}
 	}
-	cert, errCert := readFile(string(t.Certificate.Cert), consulSecretLimit)
-	key, errKey := readFile(string(t.Certificate.Key), consulSecretLimit)
-	if err := errors.Join(at("tls.certificate.cert", errCert), at("tls.certificate.key", errKey)); err != nil {
-		return nil, err
-	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		return nil, kind.At("tls.certificate", "%w", err)
-	}
-	conf.Certificates = []tls.Certificate{pair}
-	return conf, nil
-}
-
-func at(path string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return kind.At(path, "%w", err)
+	return conf, errors.Join(errs...)
 }
 
 // dialer makes TLS connections over those that dial makes.

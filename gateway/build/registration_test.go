@@ -1,6 +1,7 @@
 package build
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -64,5 +65,6 @@ func TestMistakesOfRegistration(t *testing.T) {
 	f(`{register: {ttl: 1s}}`, web, static, "2:26: must be 3s to 1h, not 1s")
 	f(`{register: {tll: 1s}}`, web, static, `2:21: register: unknown key "tll" (did you mean "ttl"?)`)
 	f(`{address: x, register: {}}`, web, static, "2:19: must look like http://127.0.0.1:8500")
+	f(`{token_file: none}`, web, `{consul: {service: a}}`, "2:22: stat "+filepath.Join(filepath.Dir(p.name), "none")+": no such file or directory")
 	f(`{}`, web, `{consul: {service: a, register: {}}}`, "3:49: is about the gateway itself; write it below consul: in the process file")
 }

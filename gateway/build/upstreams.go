@@ -93,7 +93,7 @@ func (c *compiler) feed(name string, u *config.Upstream) *upstream.Feed {
 		Skipped: func(n int) { metrics.DiscoverySkipped(name, n) },
 	})
 	if err != nil {
-		c.errs = append(c.errs, u.Discover.Errors(err)...)
+		c.errs = append(c.errs, u.Discover.Over(c.inherit(u.Discover)).Errors(err)...)
 		return nil
 	}
 	key := fmt.Sprintf("feed/%s/%s", name, u.Discover.Over(c.inherit(u.Discover)).Fingerprint())
