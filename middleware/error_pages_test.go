@@ -303,3 +303,31 @@ func TestWholeErrorPages(t *testing.T) {
 		t.Errorf("HEAD gets another head: %v", res.Header)
 	}
 }
+
+// Statuses that a route's block does not list, and answers of the upstream that
+// it leaves alone, fall back on the top level.
+func TestWholeErrorPagesFallBack(t *testing.T) {
+	g := serveWhole(t, func(w http.ResponseWriter, r *http.Request) {
+		status, err := strconv.Atoi(r.URL.RawQuery)
+		if err != nil {
+			t.Error(err)
+		}
+		w.WriteHeader(status)
+	}, `{match: {prefix: /own}, to: up, use: [{error_pages: {pages: [{statuses: [503], text: "own {status} {reason}"}]}}]}`,
+		`{match: {prefix: /both}, to: up, use: [{error_pages: {upstream: true, pages: [{statuses: [503], text: "own {status} {reason}"}]}}]}`,
+		`{match: {prefix: /top}, to: up}`+"\nerror_pages: {upstream: true, pages: [{statuses: [500-503], text: 'top {status} {reason}'}]}")
+	f := func(target, want string) {
+		t.Helper()
+		if res, body := g.ask(t, "GET "+target, "Accept: text/plain"); body != want {
+			t.Errorf("%s: %d %q, want %q", target, res.StatusCode, body, want)
+		}
+		g.got()
+	}
+	f("/top?502", "top 502 upstream_answer")
+	f("/own?502", "top 502 upstream_answer")
+	f("/own?503", "top 503 upstream_answer")
+	f("/both?503", "own 503 upstream_answer")
+	f("/both?501", "top 501 upstream_answer")
+	f("/both?504", "")
+	f("/top?200", "")
+}
