@@ -44,8 +44,11 @@ func changesText(c *admin.Changes) string {
 		name   string
 		change admin.Change
 	}{
-		{"routes", c.Routes}, {"upstreams", c.Upstreams}, {"middleware", c.Middleware},
-		{"listeners", c.Listeners}, {"files", c.Files},
+		{"routes", c.Routes},
+		{"upstreams", c.Upstreams},
+		{"middleware", c.Middleware},
+		{"listeners", c.Listeners},
+		{"files", c.Files},
 	} {
 		var parts []string
 		for _, part := range []struct {

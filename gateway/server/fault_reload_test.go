@@ -1,0 +1,277 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pithead/pithead/gateway/build"
+	"github.com/pithead/pithead/gateway/config"
+)
+
+// often is how many times something is done: a few for every change of the code,
+// and many when minutes may be spent.
+func often(short, full int) int {
+	if os.Getenv("PITHEAD_FAULTS") == "full" {
+		return full
+	}
+	return short
+}
+
+// traffic are clients at a fixed rate that keep their connections and take the
+// time of each request.
+type traffic struct {
+	stop   chan struct{}
+	all    sync.WaitGroup
+	done   atomic.Int64
+	failed atomic.Int64
+	first  atomic.Pointer[error]
+
+	mu    sync.Mutex
+	times []time.Duration
+}
+
+func startTraffic(url string, rate int, check func(*http.Response, string) error) *traffic {
+	const clients = 16
+	tr := &traffic{stop: make(chan struct{})}
+	transport := &http.Transport{MaxIdleConnsPerHost: clients, Protocols: new(http.Protocols)}
+	transport.Protocols.SetHTTP1(true)
+	client := &http.Client{Transport: transport, Timeout: patience}
+	for range clients {
+		tr.all.Go(func() {
+			tick := time.NewTicker(clients * time.Second / time.Duration(rate))
+			defer tick.Stop()
+			for {
+				select {
+				case <-tick.C:
+					tr.note(ask(client, url, check))
+				case <-tr.stop:
+					transport.CloseIdleConnections()
+					return
+				}
+			}
+		})
+	}
+	return tr
+}
+
+func ask(client *http.Client, url string, check func(*http.Response, string) error) (time.Duration, error) {
+	begin := time.Now()
+	// POST is never sent twice, so the transport hides no failure.
+	resp, err := client.Post(url, "text/plain", strings.NewReader("x"))
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", resp.Status, body)
+	}
+	if err == nil {
+		err = check(resp, string(body))
+	}
+	return time.Since(begin), err
+}
+
+func (tr *traffic) note(took time.Duration, err error) {
+	tr.done.Add(1)
+	if err != nil {
+		tr.failed.Add(1)
+		tr.first.CompareAndSwap(nil, &err)
+	}
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.times = append(tr.times, took)
+}
+
+// p99 is that of the requests since it was asked last.
+func (tr *traffic) p99() time.Duration {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	times := tr.times
+	tr.times = nil
+	if len(times) == 0 {
+		return 0
+	}
+	slices.Sort(times)
+	return times[len(times)*99/100]
+}
+
+func (tr *traffic) finish(t *testing.T) {
+	t.Helper()
+	close(tr.stop)
+	tr.all.Wait()
+	if n := tr.failed.Load(); n > 0 {
+		t.Errorf("%d of %d requests failed, the first: %v", n, tr.done.Load(), *tr.first.Load())
+	}
+}
+
+// realHouse serves a configuration with nothing fake in it.
+func realHouse(t *testing.T, path string) *house {
+	h := prepare(t, "", nil)
+	h.opt.Path, h.path = path, path
+	h.compile = func(c *config.Config) (snapshot, error) {
+		snap, err := build.Compile(c, build.Env{Pool: h.pool, Log: h.Server.log, Metrics: h.metrics})
+		if err != nil {
+			return nil, err
+		}
+		return snap, nil
+	}
+	return h.open()
+}
+
+// footprint is what reloads must not make more of.
+type footprint struct{ heap, goroutines, files int }
+
+func measure(t *testing.T) footprint {
+	t.Helper()
+	var m runtime.MemStats
+	for range 3 { // what finalizers and pools hold goes with the second and third
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return footprint{int(m.HeapAlloc), runtime.NumGoroutine(), len(fds)}
+}
+
+// TestFault29ReloadsUnderTraffic reloads a whole gateway again and again: routes,
+// chains, upstreams and listeners come and go under requests of which none may
+// fail, and each is served by one generation from its request to its answer.
+func TestFault29ReloadsUnderTraffic(t *testing.T) {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(w, r.Header.Get("X-Generation"))
+	}))
+	defer origin.Close()
+	text := func(n int) string { // n stands in the request, and in its answer
+		return fmt.Sprintf(`access_log: {output: "off"}
+reload: {watch: false}
+listeners: {web: {address: "127.0.0.1:0", timeouts: {header: %ds}}}
+upstreams:
+  u: {discover: {static: {targets: [%[2]q]}}, timeouts: {response: %[3]ds}}
+  u%[4]d: {discover: {static: {targets: [%[2]q]}}}
+routes:
+  - name: r
+    match: {prefix: /}
+    use: [{headers: {request: {set: {X-Generation: "%[5]d"}}, response: {set: {X-Generation: "%[5]d"}}}}]
+    to: u
+  - {name: r%[4]d, match: {prefix: "/more%[4]d"}, to: u%[4]d}
+`, 10+n/10%2, strings.TrimPrefix(origin.URL, "http://"), 20+n%3, n%5, n) + ending
+	}
+	path := filepath.Join(t.TempDir(), "pithead.yaml")
+	put(t, path, text(0))
+	h := realHouse(t, path)
+	tr := startTraffic("http://"+h.addr()+"/", often(300, 2000), func(resp *http.Response, body string) error {
+		if got := resp.Header.Get("X-Generation"); got != body || body == "" {
+			return fmt.Errorf("the request was served by generation %q, its answer by %q", body, got)
+		}
+		return nil
+	})
+	reload := func(from, to int) {
+		for n := from; n < to; n++ {
+			if err := h.edit(text(n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	warm, all := 30, often(30, 1000)
+	reload(1, warm)
+	h.atRest()
+	before := measure(t)
+	reload(warm, warm+all)
+	h.atRest()
+	after := measure(t)
+	tr.finish(t)
+	t.Logf("%d requests, %d reloads; before %+v, after %+v", tr.done.Load(), h.Status().Generation, before, after)
+	t.Run("fault 29: heap and goroutines", func(t *testing.T) {
+		// Requests under way have some of both, hence the floor.
+		if after.heap > before.heap+max(before.heap/20, 512<<10) {
+			t.Errorf("the heap grew from %d to %d bytes", before.heap, after.heap)
+		}
+		if after.goroutines > before.goroutines+max(before.goroutines/20, 16) {
+			t.Errorf("goroutines grew from %d to %d", before.goroutines, after.goroutines)
+		}
+	})
+	t.Run("fault 30: no descriptors left behind", func(t *testing.T) {
+		if after.files > before.files+16 { // each client may have one more connection, and its successor
+			t.Errorf("descriptors grew from %d to %d", before.files, after.files)
+		}
+	})
+	if got, want := h.Status().Generation, uint64(warm+all); got != want {
+		t.Errorf("generation %d, want %d", got, want)
+	}
+}
+
+// atRest waits until generations and fronts that were replaced have ended.
+func (h *house) atRest() {
+	h.t.Helper()
+	late := time.After(patience)
+	for {
+		fewest := runtime.NumGoroutine()
+		select {
+		case <-time.After(400 * time.Millisecond): // longer than the lame duck and the look for users
+		case <-late:
+			h.t.Fatal("the old generations do not end")
+		}
+		if now := runtime.NumGoroutine(); now >= fewest-2 {
+			return
+		}
+	}
+}
+
+// TestFault30IdleConnectionsGo: connections of an upstream that is gone do not
+// wait for their idle timeout.
+func TestFault30IdleConnectionsGo(t *testing.T) {
+	var open atomic.Int64
+	origin := httptest.NewUnstartedServer(say("hello"))
+	origin.Config.ConnState = connCounter(&open)
+	origin.Start()
+	defer origin.Close()
+	text := func(name string) string {
+		return fmt.Sprintf("access_log: {output: \"off\"}\nreload: {watch: false}\nupstreams: {%[1]s: {discover: {static: {targets: [%[2]q]}}}}\nroutes: [{match: {prefix: /}, to: %[1]s}]\n",
+			name, strings.TrimPrefix(origin.URL, "http://")) + web + ending
+	}
+	path := filepath.Join(t.TempDir(), "pithead.yaml")
+	put(t, path, text("one"))
+	h := realHouse(t, path)
+	h.wantGet("hello")
+	if n := open.Load(); n != 1 {
+		t.Fatalf("%d connections to the upstream, want one that is kept", n)
+	}
+	if err := h.edit(text("two")); err != nil {
+		t.Fatal(err)
+	}
+	for late := time.After(patience); open.Load() > 0; {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-late:
+			t.Fatal("the old connection stays")
+		}
+	}
+	h.wantGet("hello")
+}
+
+func connCounter(open *atomic.Int64) func(c net.Conn, state http.ConnState) {
+	return func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			open.Add(-1)
+		}
+	}
+}
