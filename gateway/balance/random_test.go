@@ -17,7 +17,7 @@ func TestRandomDoesNotMarchInStep(t *testing.T) {
 		}
 		return order
 	}
-	if order() == order() {
+	if one, other := order(), order(); one == other {
 		t.Error("two pickers gave the same forty endpoints in the same order")
 	}
 }
