@@ -21,6 +21,8 @@ import (
 
 func TestFault23BadFileKeepsTheOldOne(t *testing.T) {
 	h := prepare(t, settings(1, web+ending), say("hello")).open()
+	load := startLoad(t, h.addr(), 4, func(string) error { return nil })
+	shown := string(h.current.Load().config.Redacted())
 	f := func(text, want string) {
 		t.Helper()
 		err := h.edit(text)
@@ -32,6 +34,10 @@ func TestFault23BadFileKeepsTheOldOne(t *testing.T) {
 			t.Errorf("status %+v", st)
 		}
 		h.wantGet("hello")
+		if now := string(h.current.Load().config.Redacted()); now != shown {
+			t.Errorf("the configuration that is shown changed to %s", now)
+		}
+		h.wantMetric("pithead_config_last_reload_successful 0")
 	}
 	f("routes: [\n", "pithead.yaml:")
 	f(settings(1, web+"nonsense: 1\n"), "pithead.yaml:7:1")
@@ -41,6 +47,20 @@ func TestFault23BadFileKeepsTheOldOne(t *testing.T) {
 	}
 	if st := h.Status(); st.Generation != 2 || st.Err != nil || st.Routes != 2 {
 		t.Errorf("status %+v", st)
+	}
+	h.wantMetric("pithead_config_last_reload_successful 1")
+	load.finish(t)
+}
+
+// TestFault23MissingCertificate is found by the build, behind the parser.
+func TestFault23MissingCertificate(t *testing.T) {
+	h, dir := secure(t, say("hello"))
+	rename(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "gone.pem"))
+	if _, err := h.Reload(t.Context(), TriggerAdmin); err == nil || !strings.Contains(err.Error(), "pithead.yaml:6:") {
+		t.Errorf("Reload: %v", err)
+	}
+	if _, err := h.handshake(nil); err != nil || h.Status().Generation != 1 {
+		t.Errorf("generation %d: %v", h.Status().Generation, err)
 	}
 }
 
@@ -82,10 +102,16 @@ func TestFault24AllowShrink(t *testing.T) {
 
 func TestFault25Renames(t *testing.T) {
 	h := prepare(t, settings(1, web+ending), say("hello")).open()
-	for i := range 10 {
-		put(t, h.path+".new", settings(i+2, web+ending))
+	var slowest time.Duration
+	for i := range often(10, 1000) {
+		put(t, h.path+".new", settings(i%7+2, web+ending))
 		rename(t, h.path+".new", h.path)
-		h.log.wait(t, fmt.Sprintf("generation=%d routes=%d", i+2, i+2), 1)
+		begin := time.Now()
+		h.log.wait(t, fmt.Sprintf("generation=%d routes=%d", i+2, i%7+2), 1)
+		slowest = max(slowest, time.Since(begin))
+	}
+	if slowest > time.Second {
+		t.Errorf("a rename took %s to be applied", slowest)
 	}
 }
 
@@ -96,7 +122,7 @@ func TestFault26ConfigMapSwaps(t *testing.T) {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		put(t, filepath.Join(dir, name, "pithead.yaml"), settings(i, web+ending))
+		put(t, filepath.Join(dir, name, "pithead.yaml"), settings(i%7+1, web+ending))
 		symlink(t, name, filepath.Join(dir, "..tmp"))
 		rename(t, filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data"))
 	}
@@ -106,9 +132,15 @@ func TestFault26ConfigMapSwaps(t *testing.T) {
 	h := prepare(t, "", say("hello"))
 	h.opt.Path = path
 	h.open()
-	for i := 2; i < 8; i++ {
+	var slowest time.Duration
+	for i := 2; i < 2+often(6, 200); i++ {
 		version(i)
-		h.log.wait(t, fmt.Sprintf("generation=%d routes=%d", i, i), 1)
+		begin := time.Now()
+		h.log.wait(t, fmt.Sprintf("generation=%d routes=%d", i, i%7+1), 1)
+		slowest = max(slowest, time.Since(begin))
+	}
+	if slowest > 2*time.Second {
+		t.Errorf("a swap took %s to be applied", slowest)
 	}
 }
 

@@ -153,9 +153,14 @@ func TestFault42CertificatesRotate(t *testing.T) {
 			}
 		})
 	}
-	for serial := int64(2); serial < 6; serial++ {
+	last := int64(often(6, 1002))
+	for serial := int64(2); serial < last; serial++ {
 		certify(t, dir, serial)
+		begin := time.Now()
 		h.log.wait(t, fmt.Sprintf("generation=%d ", serial), 1)
+		if took := time.Since(begin); took > 2*time.Second {
+			t.Errorf("certificate %d came into use after %s", serial, took)
+		}
 		cs, err := h.handshake(nil)
 		if err != nil || cs.PeerCertificates[0].SerialNumber.Int64() != serial {
 			t.Errorf("certificate %d: %v %v", serial, cs.PeerCertificates, err)
@@ -168,8 +173,8 @@ func TestFault42CertificatesRotate(t *testing.T) {
 	if _, err := h.handshake(nil); err != nil {
 		t.Errorf("with a broken key on disk: %v", err)
 	}
-	certify(t, dir, 9)
-	h.log.wait(t, "generation=6 ", 1)
+	certify(t, dir, last)
+	h.log.wait(t, fmt.Sprintf("generation=%d ", last), 1)
 }
 
 // TestFault35HTTP2Drain: on SIGTERM an HTTP/2 client is told to go, also when

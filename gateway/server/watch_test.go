@@ -110,7 +110,7 @@ func TestWatchLoop(t *testing.T) {
 	t.Run("fault 24: a slow writer", func(t *testing.T) {
 		onDisk(t, func(d *disk) {
 			text := ""
-			for range 400 { // 20 s, longer than any patience with unrest
+			for range 1000 { // 50 s, longer than any patience with unrest
 				text += "."
 				d.write(text)
 				pass(50 * time.Millisecond)
