@@ -30,6 +30,10 @@ type Exchange struct {
 	Trusted  bool          // the peer is one of trusted_proxies
 	Scheme   string        // "http" or "https", as the client used it
 
+	// LocalPort is the port that the client connected to, as far as the gateway or
+	// the PROXY protocol knows; 0 for Unix sockets.
+	LocalPort uint16
+
 	// Set by the route match and the middlewares.
 	Route    string    // name of the route; "" when none matched
 	Upstream string    // name of the route's upstream, or of the one that its arm stands for

@@ -25,14 +25,16 @@ func init() {
 //
 // A request that is already where the redirect leads goes on along the chain, so
 // `scheme: https` can stand on routes that serve both schemes. For that, a
-// proxy in front that ends TLS must be one of `trusted_proxies`.
+// proxy in front that ends TLS must be one of `trusted_proxies`. On a route
+// without an upstream such a request gets 404, instead of a redirect without end.
 type RedirectConfig struct {
 	// Scheme is `http` or `https`. Default: the request's.
 	Scheme string `yaml:"scheme"`
 	// Host is a name without a port. Default: the request's.
 	Host string `yaml:"host"`
 	// Port, 1 to 65535. One that is the scheme's own is left out of the Location.
-	// Default: with `scheme` that scheme's own, else the request's.
+	// Default: with `scheme` that scheme's own, else the port that the client connected
+	// to, whatever its Host says; behind `trusted_proxies` the one in Host.
 	Port int `yaml:"port"`
 	// Path is the new path, whatever the old one was. It may hold the `{parameters}` of
 	// the route's path, as with rewrite. Default: the request's.
@@ -93,10 +95,16 @@ type redirect struct {
 	scheme, host, port string // "" is the request's
 	path               pathEdit
 	status             int
+	final              bool // there is no upstream to go on to
+}
+
+// errHere is the end of a redirect without an upstream to itself.
+var errHere = &gateway.Error{
+	Status: http.StatusNotFound, Reason: "redirect_here", Msg: "there is nothing at this address", Cause: gateway.CauseClient,
 }
 
 func newRedirect(c RedirectConfig, env Env) (gateway.Step, error) {
-	m := &redirect{scheme: c.Scheme, status: c.Status}
+	m := &redirect{scheme: c.Scheme, status: c.Status, final: env.To == nil}
 	if c.Port != 0 {
 		m.port = strconv.Itoa(c.Port)
 	}
@@ -109,7 +117,7 @@ func newRedirect(c RedirectConfig, env Env) (gateway.Step, error) {
 	if m.path, err = newPathEdit(c.Path, c.Prefix, env); err != nil {
 		return gateway.Step{}, err
 	}
-	return gateway.Step{Wrap: m.wrap, Explain: m.explain}, nil
+	return gateway.Step{Wrap: m.wrap, Explain: m.explain, Answers: m.final}, nil
 }
 
 func (m *redirect) wrap(next http.Handler) http.Handler {
@@ -119,6 +127,8 @@ func (m *redirect) wrap(next http.Handler) http.Handler {
 		switch {
 		case err != nil:
 			gateway.Fail(w, r, err)
+		case location == "" && m.final:
+			gateway.Fail(w, r, errHere)
 		case location == "":
 			next.ServeHTTP(w, r)
 		default:
@@ -133,13 +143,12 @@ func (m *redirect) wrap(next http.Handler) http.Handler {
 // always a whole URL: browsers take a Location of //b for another host.
 func (m *redirect) location(r *http.Request, x *gateway.Exchange) (string, error) {
 	oldHost, oldPort := canon.SplitHost(r.Host)
-	scheme, host, port := cmp.Or(m.scheme, x.Scheme), cmp.Or(m.host, oldHost), m.port
-	if port == "" && m.scheme == "" {
-		port = oldPort
-	}
+	scheme, host := cmp.Or(m.scheme, x.Scheme), cmp.Or(m.host, oldHost)
+	port := m.newPort(x, oldPort)
 	if port == defaultPort(scheme) {
 		port = ""
 	}
+	stays := scheme == x.Scheme && host == oldHost && (port == oldPort || m.port == "" && m.scheme == "")
 	oldPath := r.URL.EscapedPath()
 	path := m.path.apply(r.URL)
 	if path != oldPath {
@@ -147,7 +156,7 @@ func (m *redirect) location(r *http.Request, x *gateway.Exchange) (string, error
 		if err := canon.Rewrite(&u, path); err != nil {
 			return "", err
 		}
-	} else if scheme == x.Scheme && host == oldHost && port == oldPort {
+	} else if stays {
 		return "", nil
 	}
 	colon, question := "", ""
@@ -160,12 +169,32 @@ func (m *redirect) location(r *http.Request, x *gateway.Exchange) (string, error
 	return scheme + "://" + host + colon + port + path + question + r.URL.RawQuery, nil
 }
 
+// newPort follows the Gateway API: what the redirect says, else the port of its
+// scheme, else that of the listener. A client of a trusted proxy has never seen
+// the listener.
+func (m *redirect) newPort(x *gateway.Exchange, oldPort string) string {
+	switch {
+	case m.port != "":
+		return m.port
+	case m.scheme != "":
+		return ""
+	case x.Trusted || x.LocalPort == 0:
+		return oldPort
+	default:
+		return strconv.Itoa(int(x.LocalPort))
+	}
+}
+
 func (m *redirect) explain(r *http.Request, x *gateway.Exchange) string {
 	location, err := m.location(r, x)
 	if err != nil {
 		e := gateway.AsError(err)
 		x.Status = e.Status
 		return fmt.Sprintf("refuses with %d: %s", e.Status, e.Msg)
+	}
+	if location == "" && m.final {
+		x.Status = errHere.Status
+		return fmt.Sprintf("refuses with %d: the request is where the redirect leads, and the route has no upstream", errHere.Status)
 	}
 	if location == "" {
 		return "goes on: the request is where the redirect leads"

@@ -115,7 +115,7 @@ func newRespond(c RespondConfig, env Env) (gateway.Step, error) {
 	if c.RetryAfter > 0 {
 		say("Retry-After", strconv.FormatInt(int64((c.RetryAfter+time.Second-1)/time.Second), 10))
 	}
-	return gateway.Step{Wrap: m.wrap, Explain: m.explain}, nil
+	return gateway.Step{Wrap: m.wrap, Explain: m.explain, Answers: true}, nil
 }
 
 // readSmall reads a file of bounded size. Others than regular ones, such as

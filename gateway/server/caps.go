@@ -122,6 +122,14 @@ func peerOf(nc net.Conn) netip.Addr {
 	return netip.Addr{}
 }
 
+// portOf is the port of a TCP address.
+func portOf(a net.Addr) uint16 {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Port()
+	}
+	return 0
+}
+
 // clientAddr is an address as all that follows compares it.
 func clientAddr(a *net.TCPAddr) netip.Addr { return a.AddrPort().Addr().Unmap().WithZone("") }
 

@@ -31,6 +31,7 @@ type conn struct {
 	net.Conn
 	front  *front
 	client netip.Addr // the peer; unmapped, without zone
+	port   uint16     // that the peer connected to; 0 on Unix sockets
 	lane   uint32     // spreads counters over cache lines
 
 	phase atomic.Uint32

@@ -38,7 +38,7 @@ func (s *Server) handler(f *front) http.Handler {
 func newEntry(f *front, c *conn, w http.ResponseWriter, r *http.Request) *entry {
 	e := &entry{}
 	e.x.ID, e.x.Start, e.x.Listener = requestID(), time.Now(), f.name
-	e.x.Client, e.x.Scheme = c.client, "http"
+	e.x.Client, e.x.LocalPort, e.x.Scheme = c.client, c.port, "http"
 	if r.TLS != nil {
 		e.x.Scheme = "https"
 	}

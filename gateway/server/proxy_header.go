@@ -144,8 +144,8 @@ func (c *conn) believe(head []byte) error {
 		if err != nil {
 			return err
 		}
-		if from, _, ok := header.TCPAddrs(); ok && !header.Command.IsLocal() {
-			c.client = clientAddr(from)
+		if from, to, ok := header.TCPAddrs(); ok && !header.Command.IsLocal() {
+			c.client, c.port = clientAddr(from), portOf(to)
 		}
 	}
 	if refused := c.place.identify(c.client, &c.front.listener.Limits); refused != "" {

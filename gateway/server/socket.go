@@ -122,6 +122,7 @@ func (s *socket) admit(nc net.Conn) {
 			return
 		}
 		c := newConn(nc, f, peer, p)
+		c.port = portOf(nc.LocalAddr())
 		if headed {
 			c.awaitHeader(f.listener.ProxyProtocol.Timeout)
 		}
