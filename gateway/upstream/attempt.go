@@ -46,10 +46,13 @@ type attempt struct {
 // reading the answer's body too.
 func (c *Cluster) RoundTrip(req *http.Request) (*http.Response, error) {
 	x := gateway.ExchangeOf(req)
-	ep, err := c.Pick(x)
-	if err == nil && c.opts.Protocol == "h2c" && req.Header.Get("Upgrade") != "" {
+	var ep *gateway.Endpoint
+	var err error
+	if c.opts.Protocol == "h2c" && req.Header.Get("Upgrade") != "" {
 		// RFC 9113 §8.2.2: HTTP/2 has no Upgrade.
 		err = &gateway.Error{Status: http.StatusNotImplemented, Reason: "upgrade_unsupported", Msg: "this service cannot switch protocols", Cause: gateway.CauseClient}
+	} else {
+		ep, err = c.acquire(req.Context(), x)
 	}
 	if err != nil {
 		closeBody(req)
@@ -136,17 +139,17 @@ func (c *Cluster) Pick(x *gateway.Exchange) (*gateway.Endpoint, error) {
 	}
 }
 
-// another chooses an endpoint beside those that were passed over; nil when there
-// is none. The policy has the first word.
+// another chooses an endpoint beside those that were passed over and takes a
+// place there; nil when there is none. The policy has the first word.
 func (c *Cluster) another(x *gateway.Exchange, passed []*gateway.Endpoint) *gateway.Endpoint {
 	g, _ := c.set.Load().group(x.Subset)
 	for range len(passed) + 1 {
-		if ep := g.picker.Pick(x); ep != nil && !contains(passed, ep) {
+		if ep := g.picker.Pick(x); ep != nil && !contains(passed, ep) && c.reserve(ep) {
 			return ep
 		}
 	}
 	for i, from := 0, rand.IntN(len(g.healthy)+1); i < len(g.healthy); i++ {
-		if ep := g.healthy[(from+i)%len(g.healthy)]; !contains(passed, ep) {
+		if ep := g.healthy[(from+i)%len(g.healthy)]; !contains(passed, ep) && c.reserve(ep) {
 			return ep
 		}
 	}
@@ -158,7 +161,7 @@ func contains(passed []*gateway.Endpoint, ep *gateway.Endpoint) bool {
 	return slices.ContainsFunc(passed, func(p *gateway.Endpoint) bool { return p.Addr == ep.Addr })
 }
 
-// begin books the attempt and makes the request that goes out: a copy, since a
+// begin books the attempt, for which a place is taken, and makes the request that goes out: a copy, since a
 // RoundTripper must leave the one it is given alone.
 func (c *Cluster) begin(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Request) (*attempt, *http.Request) {
 	now := time.Now()
@@ -167,7 +170,6 @@ func (c *Cluster) begin(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Req
 	if x.UpstreamStart.IsZero() {
 		x.UpstreamStart = now
 	}
-	ep.Stats.Active.Add(1)
 	ep.Stats.Requests.Add(1)
 
 	ctx, cancel := context.WithCancelCause(req.Context())
@@ -247,7 +249,7 @@ func (a *attempt) end(e *gateway.Error) {
 		if a.tunnel == nil {
 			a.x.UpstreamEnd = time.Now()
 		}
-		a.ep.Stats.Active.Add(-1)
+		a.c.free(a.ep)
 		if e != nil && (e.Cause == gateway.CauseUpstream || e.Cause == gateway.CauseNetwork) {
 			a.ep.Stats.Failures.Add(1)
 			a.ep.Stats.Latency.Fail(time.Now())

@@ -285,7 +285,7 @@ func TestAllocationsOfAnAttempt(t *testing.T) {
 	resp := &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/plain"}}}
 	buf := make([]byte, 64)
 	n := testing.AllocsPerRun(200, func() {
-		ep, err := c.Pick(x)
+		ep, err := c.acquire(t.Context(), x)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -343,7 +343,7 @@ func BenchmarkAttempt(b *testing.B) {
 	buf := make([]byte, 64)
 	b.ReportAllocs()
 	for b.Loop() {
-		ep, err := c.Pick(x)
+		ep, err := c.acquire(b.Context(), x)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -101,7 +101,7 @@ func TestBodyClosedByTheTransport(t *testing.T) {
 	c := start(t, at("10.0.0.1:80"), nil)
 	r, x := request(t, "POST", nil)
 	r.Body = io.NopCloser(&failingReader{given: true, err: http.ErrBodyReadAfterClose})
-	ep, err := c.Pick(x)
+	ep, err := c.acquire(t.Context(), x)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,6 +35,9 @@ type Options struct {
 	MaxIdle       int            // idle connections kept to one endpoint; default 64
 	Health        *HealthOptions // nil: every endpoint is taken to be well
 
+	Limits         Limits // of requests at a time
+	PanicThreshold int    // percentage of healthy endpoints below which all are used; 0 is never
+
 	Zone      ZoneOptions   // which endpoints are near; the zero value prefers none
 	SlowStart time.Duration // over which an endpoint that joins gets to its full share; 0 is at once
 
@@ -71,7 +74,7 @@ type EndpointStatus struct {
 	Tags     []string
 	Meta     map[string]string
 	Subsets  []string // that it belongs to, sorted
-	Healthy  bool     // would take a request now
+	Healthy  bool     // has not failed its checks
 	Active   int64    // requests on their way
 	Requests uint64   // attempts begun
 	Failures uint64   // attempts that failed by the endpoint's or the network's fault
@@ -92,6 +95,7 @@ type Cluster struct {
 	unsubscribe func()
 	started     bool
 	ramps       ramps
+	panicking   atomic.Bool // too few endpoints are healthy, all are used
 }
 
 var _ gateway.Cluster = (*Cluster)(nil)
@@ -295,6 +299,7 @@ func (c *Cluster) rebuild() {
 		s.members[i] = member{ep, c.checks == nil || !ep.Stats.Unhealthy.Load()}
 	}
 	c.startSlowly(s.members)
+	c.judgePanic(s.members)
 	s.all = c.newGroup(s.members)
 	for name, sel := range c.opts.Subsets {
 		var chosen []member
@@ -306,13 +311,14 @@ func (c *Cluster) rebuild() {
 		s.subsets[name] = c.newGroup(chosen)
 	}
 	c.set.Store(s)
+	c.endpointsChanged()
 }
 
 // newGroup makes the subset of these members.
 func (c *Cluster) newGroup(members []member) group {
 	healthy := make([]*gateway.Endpoint, 0, len(members))
 	for _, m := range members {
-		if m.healthy {
+		if m.healthy || c.panicking.Load() {
 			healthy = append(healthy, m.ep)
 		}
 	}

@@ -1,8 +1,6 @@
 package upstream
 
 import (
-	"context"
-	"errors"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -97,7 +95,7 @@ func (r *rounds) pick() (*gateway.Endpoint, error) {
 	if ep := r.c.another(r.x, r.passed); ep != nil {
 		return ep, nil
 	}
-	return r.c.Pick(r.x)
+	return r.c.acquire(r.req.Context(), r.x)
 }
 
 // wish says whether a request is to be sent again, and what that takes.
@@ -245,11 +243,5 @@ func (r *rounds) pause(d time.Duration) error {
 		return nil
 	case <-ctx.Done():
 	}
-	if e, ok := errors.AsType[*gateway.Error](context.Cause(ctx)); ok {
-		return e
-	}
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return &gateway.Error{Status: http.StatusGatewayTimeout, Reason: "timeout", Msg: "the request took too long", Cause: gateway.CauseUpstream, Err: ctx.Err()}
-	}
-	return &gateway.Error{Status: gateway.StatusClientClosed, Reason: "client_closed", Msg: "the client left", Cause: gateway.CauseClient, Err: ctx.Err()}
+	return ended(ctx)
 }

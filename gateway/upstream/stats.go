@@ -8,9 +8,11 @@ import (
 
 // StatsStore holds the stats of the endpoints of one upstream by address, so
 // that all generations of a configuration count into the same numbers. An
-// address is forgotten with its last user. It also knows the upstream's retries.
+// address is forgotten with its last user. It also knows the upstream's retries
+// and who waits for an endpoint.
 type StatsStore struct {
 	retries *retries
+	queue   *queue
 
 	mu   sync.Mutex
 	uses map[string]*statsUse
@@ -23,7 +25,7 @@ type statsUse struct {
 
 // NewStatsStore makes an empty store.
 func NewStatsStore() *StatsStore {
-	return &StatsStore{retries: newRetries(), uses: make(map[string]*statsUse)}
+	return &StatsStore{retries: newRetries(), queue: newQueue(), uses: make(map[string]*statsUse)}
 }
 
 // Acquire returns the stats of addr and counts the caller as a user.

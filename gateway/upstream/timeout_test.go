@@ -153,7 +153,7 @@ func TestHeadThatComesWithTheTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, at("10.0.0.1:80"), nil)
 		r, x := request(t, "GET", nil)
-		ep, err := c.Pick(x)
+		ep, err := c.acquire(t.Context(), x)
 		if err != nil {
 			t.Fatal(err)
 		}
