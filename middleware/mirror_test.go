@@ -133,6 +133,22 @@ func TestMirrorCopies(t *testing.T) {
 	f("upgrade", "", "GET /x\nConnection: upgrade\nUpgrade: websocket", "", "")
 }
 
+// A gRPC call is a stream by its form only: what the caller has ended is copied.
+func TestMirrorGRPC(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMirrored(t).readAll()
+		r := middlewaretest.Request(t, "POST /pkg.Service/Get\nContent-Type: application/grpc\nTe: trailers\nGrpc-Timeout: 1S\n\n\x00\x00\x00\x00\x02hi")
+		r.ProtoMajor, r.ContentLength = 2, -1
+		middlewaretest.Send(t, m.env, middlewaretest.Build(t, m.env, "mirror: {to: shadow}"), r, &gateway.Exchange{})
+		if synctest.Wait(); len(m.shadow.copies) != 1 || m.shadow.bodies[0] != "\x00\x00\x00\x00\x02hi" {
+			t.Fatalf("copies %q", m.shadow.bodies)
+		}
+		if c := m.shadow.copies[0]; !gateway.IsGRPC(c) || c.Header.Get("Te") != "trailers" || c.Header.Get("Grpc-Timeout") != "1S" {
+			t.Errorf("the copy is no call: %v", c.Header)
+		}
+	})
+}
+
 // Bodies without a length are known to be too large only when they are.
 func TestMirrorChunks(t *testing.T) {
 	f := func(name, body, result string) {

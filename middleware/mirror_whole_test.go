@@ -3,6 +3,8 @@ package middleware_test
 import (
 	"io"
 	"net/http"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,6 +69,27 @@ func TestWholeMirror(t *testing.T) {
 			t.Errorf("%d; there is a copy", res.StatusCode)
 		}
 	})
+}
+
+// A request that is sent again is still copied once, and whole.
+func TestWholeMirrorRetry(t *testing.T) {
+	var attempts atomic.Int32
+	bodies := make(chan string, 4)
+	g := serveWhole(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		bodies <- r.Host + " " + string(body)
+		if r.Host == "a.example" && attempts.Add(1) == 1 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}, `{match: {prefix: /}, to: up, use: [{retry: {codes: [503]}}, {mirror: {to: up, host: shadow.example}}]}`)
+	if res, _ := g.ask(t, "PUT /x", "Content-Length: 5", "X-A: b\r\n\r\nhello"); res.StatusCode != http.StatusOK {
+		t.Fatalf("status %d", res.StatusCode)
+	}
+	got := []string{<-bodies, <-bodies, <-bodies}
+	slices.Sort(got)
+	if diff := cmp.Diff([]string{"a.example hello", "a.example hello", "shadow.example hello"}, got); diff != "" {
+		t.Errorf("upstream got (-want +got):\n%s", diff)
+	}
 }
 
 func TestMirrorBudget(t *testing.T) {
