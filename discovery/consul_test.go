@@ -19,6 +19,13 @@ import (
 )
 
 func TestConsulConformance(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { testConsulConformance(t, func(*ConsulConfig) {}) })
+	t.Run("with a snapshot", func(t *testing.T) {
+		testConsulConformance(t, func(c *ConsulConfig) { c.Snapshot = kind.Path(t.TempDir()) })
+	})
+}
+
+func testConsulConformance(t *testing.T, change func(*ConsulConfig)) {
 	discoverytest.Run(t, func(t *testing.T, targets []gateway.Target, failed func(error)) discoverytest.Bench {
 		fake := discoverytest.NewConsul()
 		t.Cleanup(fake.Close)
@@ -26,6 +33,7 @@ func TestConsulConformance(t *testing.T) {
 		set(targets)
 		c := consulDefaults()
 		c.Address = fake.URL
+		change(&c)
 		source, err := newConsul(c, Env{Failed: failed})
 		must(t, err)
 		return discoverytest.Bench{
