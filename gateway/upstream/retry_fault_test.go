@@ -143,14 +143,14 @@ func TestFault8StaleConnections(t *testing.T) {
 	}
 	c := start(t, at(listen(t, once), listen(t, once)), nil)
 	t.Run("fault 8 GET", func(t *testing.T) {
-		if failed := askAll(t, c, volume(1000, 50_000), "GET", ""); failed != 0 {
+		if failed := askAll(t, c, volume(1000, 20_000), "GET", ""); failed != 0 {
 			t.Errorf("%d failed", failed)
 		}
 	})
 	t.Run("fault 8 PUT", func(t *testing.T) {
 		// With a body, all attempts may meet such a connection if there are no others.
 		c := start(t, at(listen(t, once), serve(t, echo, nil)), nil)
-		if failed := askAll(t, c, volume(1000, 50_000), "PUT", "the whole body"); failed != 0 {
+		if failed := askAll(t, c, volume(1000, 20_000), "PUT", "the whole body"); failed != 0 {
 			t.Errorf("%d failed", failed)
 		}
 		wantIdle(t, c)
