@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"runtime"
 	"slices"
 
 	"github.com/pithead/pithead/gateway"
@@ -35,6 +36,7 @@ type namedStep struct {
 // that only middlewares may produce, of all routes together.
 func (c *compiler) routes(core http.Handler) (all []*compiledRoute, owned []string) {
 	for _, r := range c.cfg.Routes {
+		runtime.Gosched() // requests first
 		built := &compiledRoute{name: r.Name, to: c.clusters[r.To]}
 		if r.To != "" {
 			c.used[r.To] = true

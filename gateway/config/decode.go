@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"reflect"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -175,6 +176,7 @@ func (d *decoder) sequence(v reflect.Value, s slot) {
 		d.doc.record(list.Index(0), list.Len(), s)
 	}
 	for i, item := range s.node.items {
+		runtime.Gosched() // requests first: a reload of many routes is in no hurry
 		elem := list.Index(i)
 		setDefaults(elem)
 		d.in("["+strconv.Itoa(i)+"]", func() { d.value(elem, slot{node: item}) })
