@@ -43,8 +43,11 @@ func (c *Cluster) retry(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Req
 	}
 	c.opts.Stats.retries.request()
 	for n := 0; ; n++ {
-		resp, unsent, passed, err := c.offer(x, ep, r.next(), r.passed, n > 0)
-		r.passed = append(passed, x.Endpoint)
+		var resp *http.Response
+		var unsent bool
+		var err error
+		resp, unsent, r.passed, err = c.offer(x, ep, r.next(), r.passed, n > 0)
+		r.passed = append(r.passed, x.Endpoint)
 		why := r.wants(resp, err, unsent)
 		r.judge(n, why, err)
 		wait, again := r.again(n, why, resp)
