@@ -33,8 +33,8 @@ func init() {
 // wherever they stand in `use`, and before the first attempt. A copy is sent
 // once the body is complete, so a body that the upstream does not read to its
 // end, or that is too large, is not copied. Nor are upgrades (WebSockets), event
-// streams, and what the gateway answers by itself. gRPC calls are, if the caller
-// ends its messages in time for the size.
+// streams, and what the gateway answers by itself. gRPC calls are, once the caller
+// has sent its last message.
 //
 // Copies are not among the route's requests in metrics and logs;
 // `pithead_mirror_requests_total` tells what became of them: `answered` with any
@@ -71,7 +71,7 @@ type MirrorConfig struct {
 // MirrorFraction is a share of all requests.
 type MirrorFraction struct {
 	// Numerator is the upper part of the fraction. Required.
-	Numerator int `yaml:"numerator"`
+	Numerator *int `yaml:"numerator"`
 	// Denominator is the lower part of the fraction. Default: 100.
 	Denominator int `yaml:"denominator"`
 }
@@ -84,8 +84,10 @@ func (f *MirrorFraction) Validate() error {
 	switch {
 	case f.Denominator < 1:
 		return kind.At("denominator", "must be at least 1")
-	case f.Numerator < 0 || f.Numerator > f.Denominator:
-		return kind.At("numerator", "%d is not from 0 to the denominator, %d", f.Numerator, f.Denominator)
+	case f.Numerator == nil:
+		return kind.At("", "has no numerator")
+	case *f.Numerator < 0 || *f.Numerator > f.Denominator:
+		return kind.At("numerator", "%d is not from 0 to the denominator, %d", *f.Numerator, f.Denominator)
 	}
 	return nil
 }
@@ -121,7 +123,7 @@ func (c MirrorConfig) Validate() error {
 func (c MirrorConfig) share() (numerator, denominator int) {
 	switch {
 	case c.Fraction != nil:
-		return c.Fraction.Numerator, c.Fraction.Denominator
+		return *c.Fraction.Numerator, c.Fraction.Denominator
 	case c.Percent != nil:
 		return *c.Percent, 100
 	}

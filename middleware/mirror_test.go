@@ -280,6 +280,7 @@ func TestMirrorMistakes(t *testing.T) {
 	f("mirror: {to: shadow, percent: 1, fraction: {numerator: 1}}", "1:31: percent and fraction exclude each other")
 	f("mirror: {to: shadow, fraction: {numerator: 2, denominator: 1}}", "1:44: 2 is not from 0 to the denominator, 1")
 	f("mirror: {to: shadow, fraction: {numerator: 0, denominator: 0}}", "1:60: must be at least 1")
+	f("mirror: {to: shadow, fraction: {denominator: 10}}", "1:22: has no numerator")
 	f("mirror: {to: shadow, host: a/b}", `1:28: "a/b" is no host`)
 	f("mirror: {to: shadow, timeout: 0s}", "1:31: must be more than 0")
 	f("mirror: {to: shadow, max_in_flight: 0}", "1:37: must be at least 1; to copy nothing, write percent: 0")
