@@ -31,7 +31,7 @@ func routesView(snap *build.Snapshot) []admin.RouteInfo {
 func endpointsView(snap *build.Snapshot) []admin.UpstreamInfo {
 	all := []admin.UpstreamInfo{}
 	for _, c := range snap.Clusters() {
-		info := admin.UpstreamInfo{Name: c.Name(), Confirmed: c.Confirmed(), Endpoints: []admin.EndpointInfo{}}
+		info := admin.UpstreamInfo{Name: c.Name(), Confirmed: c.Confirmed(), Panic: c.Panicking(), Waiting: c.Waiting(), Endpoints: []admin.EndpointInfo{}}
 		for _, e := range c.Endpoints() {
 			info.Endpoints = append(info.Endpoints, admin.EndpointInfo{
 				Addr: e.Addr, Healthy: e.Healthy, Weight: e.Weight, Zone: e.Zone, Tags: e.Tags, Meta: e.Meta,
@@ -47,7 +47,7 @@ func endpointsView(snap *build.Snapshot) []admin.UpstreamInfo {
 func upstreamStates(snap *build.Snapshot) []obs.UpstreamState {
 	var all []obs.UpstreamState
 	for _, c := range snap.Clusters() {
-		state := obs.UpstreamState{Name: c.Name(), Confirmed: c.Confirmed(), Subsets: c.Subsets(), Retries: c.Retries()}
+		state := obs.UpstreamState{Name: c.Name(), Confirmed: c.Confirmed(), Panic: c.Panicking(), Waiting: c.Waiting(), Subsets: c.Subsets(), Retries: c.Retries()}
 		for _, e := range c.Endpoints() {
 			state.Endpoints = append(state.Endpoints, obs.EndpointState{
 				Addr: e.Addr, Healthy: e.Healthy, Active: e.Active, Requests: e.Requests, Failures: e.Failures, Subsets: e.Subsets,

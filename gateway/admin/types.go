@@ -79,6 +79,8 @@ type RouteInfo struct {
 type UpstreamInfo struct {
 	Name      string         `json:"name"`
 	Confirmed time.Time      `json:"confirmed,omitzero"` // when discovery last confirmed the endpoints
+	Panic     bool           `json:"panic,omitempty"`    // too few endpoints are healthy, all are used
+	Waiting   int            `json:"waiting,omitempty"`  // requests that wait for an endpoint with room
 	Endpoints []EndpointInfo `json:"endpoints"`
 }
 

@@ -32,6 +32,7 @@ type Snapshot struct {
 	matches  []matchOf        // by the rules of the table
 	routes   []*compiledRoute // parallel to Config.Routes
 	clusters map[string]*upstream.Cluster
+	own      *upstream.Own
 	used     map[string]bool // upstreams that a route may send to
 	register *discovery.Registration
 	pages    gateway.Pages // of all routes and of none; nil leaves errors as they are
@@ -90,6 +91,7 @@ func (s *Snapshot) Start() {
 	for _, r := range s.routes {
 		r.metrics = s.metrics.Route(r.name)
 	}
+	s.own.Set(ownAddresses(s.Config))
 	for _, c := range s.clusters {
 		c.Start()
 	}

@@ -25,6 +25,7 @@ func (c *compiler) upstreams() {
 			c.errs = append(c.errs, c.cfg.Consul.Errors(err)...)
 		}
 	}
+	c.own, _ = keep.Get(c.scope, "own", func() (*upstream.Own, error) { return new(upstream.Own), nil }) // cannot fail
 	for _, name := range slices.Sorted(maps.Keys(c.cfg.Upstreams)) {
 		if cluster := c.cluster(name, c.cfg.Upstreams[name]); cluster != nil {
 			c.clusters[name] = cluster
@@ -44,7 +45,7 @@ func (c *compiler) cluster(name string, u *config.Upstream) *upstream.Cluster {
 	key := fmt.Sprintf("cluster/%s/%s/%s/%s", name, c.cfg.Fingerprint(u), c.consulKey(u), tlsKey)
 	cluster, _ := keep.Get(c.scope, key, func() (*upstream.Cluster, error) {
 		return upstream.New(clusterOptions(name, u, upstream.Options{
-			Feed: feed, Stats: stats, Policy: policy, TLS: tlsConfig, Log: c.Log.With("upstream", name),
+			Feed: feed, Stats: stats, Policy: policy, TLS: tlsConfig, Own: c.own, Log: c.Log.With("upstream", name),
 		})), nil
 	})
 	return cluster
@@ -62,13 +63,42 @@ func clusterOptions(name string, u *config.Upstream, o upstream.Options) upstrea
 	for arm, selector := range u.Arms {
 		o.Subsets[arm] = upstream.Selector{Tag: selector.Tag, Meta: selector.Meta}
 	}
-	if h := u.Health; h != nil {
-		o.Health = &upstream.HealthOptions{
-			Path: h.Path, Interval: h.Interval, Timeout: h.Timeout,
-			Healthy: h.Healthy, Unhealthy: h.Unhealthy, Statuses: h.Statuses,
+	if l := u.Limits; l != nil {
+		o.Limits = upstream.Limits{Requests: l.RequestsPerEndpoint, Queue: l.Queue, QueueTimeout: l.QueueTimeout}
+	}
+	if u.TLS != nil {
+		o.SANs = u.TLS.SANs
+		for _, text := range u.TLS.Pins {
+			pin, _ := config.ParsePin(text) // it has been checked
+			o.Pins = append(o.Pins, pin)
 		}
 	}
+	o.ProxyProtocol = map[string]uint8{"v1": 1, "v2": 2}[u.ProxyProtocol]
+	o.PanicThreshold = u.PanicThreshold
+	if u.Health != nil {
+		o.Health = healthOptions(u.Health)
+	}
 	return o
+}
+
+func healthOptions(h *config.Health) *upstream.HealthOptions {
+	o := &upstream.HealthOptions{
+		Path: h.Path, TCP: h.TCP, Port: h.Port, Host: h.Host, Interval: h.Interval, Timeout: h.Timeout,
+		Healthy: h.Healthy, Unhealthy: h.Unhealthy, Statuses: h.Statuses,
+	}
+	if h.GRPC != nil {
+		o.GRPC = &upstream.GRPCOptions{Service: h.GRPC.Service}
+	}
+	return o
+}
+
+// ownAddresses are those that the process listens on under a configuration.
+func ownAddresses(cfg *config.Config) []string {
+	all := []string{cfg.Admin.Address}
+	for _, l := range cfg.Listeners {
+		all = append(all, l.Listen()...)
+	}
+	return all
 }
 
 // consulKey is the fingerprint of the process-wide Consul settings if the
@@ -144,6 +174,9 @@ func (c *compiler) upstreamTLS(u *config.Upstream) (conf *tls.Config, key string
 		return nil, "", true
 	}
 	conf, ok = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.TLS.ServerName}, true
+	if u.TLS.MinVersion == "1.3" {
+		conf.MinVersion = tls.VersionTLS13
+	}
 	if u.TLS.CA != "" {
 		conf.RootCAs, key, ok = c.authorities(&u.TLS.CA)
 	}

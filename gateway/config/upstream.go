@@ -1,9 +1,6 @@
 package config
 
 import (
-	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/pithead/pithead/gateway/kind"
@@ -23,8 +20,20 @@ type Upstream struct {
 	Arms map[string]*Arm `yaml:"arms"`
 	// Health are active checks. Default: none, every discovered endpoint is used.
 	Health *Health `yaml:"health"`
+	// PanicThreshold is the percentage of healthy endpoints below which all are
+	// used, healthy or not: checks that find most of a service ill may be wrong, and
+	// the few that are left would not carry its load. The upstream is judged as a
+	// whole. 50 is usual. Needs `health`. Default: 0, unhealthy endpoints are never used.
+	PanicThreshold int `yaml:"panic_threshold"`
+	// Limits bound the requests at a time. Default: none.
+	Limits *UpstreamLimits `yaml:"limits"`
 	// TLS is for protocol https.
 	TLS *UpstreamTLS `yaml:"tls"`
+	// ProxyProtocol is the version of the PROXY protocol, `v1` or `v2`, in which
+	// each connection begins with the address of the client. Every request then
+	// has a connection of its own, over HTTP/1.1 also with https; it does not go
+	// together with h2c. Checks say that they come for nobody. Default: none.
+	ProxyProtocol string `yaml:"proxy_protocol"`
 	// Timeouts end attempts that are too slow.
 	Timeouts UpstreamTimeouts `yaml:"timeouts"`
 	// MaxIdle is how many idle connections are kept to one endpoint. Default: 64.
@@ -74,30 +83,19 @@ func (z *Zone) Validate() error {
 	return f.err()
 }
 
-// Health is an active HTTP check of each endpoint.
-type Health struct {
-	// Path is asked for with GET. Required.
-	Path string `yaml:"path,required"`
-	// Interval between two checks of an endpoint. Default: 5s.
-	Interval time.Duration `yaml:"interval"`
-	// Timeout of one check, not longer than the interval. Default: 3s, or the interval if that is shorter.
-	Timeout time.Duration `yaml:"timeout"`
-	// Healthy is how many successes in a row bring an endpoint back. Default: 2.
-	Healthy int `yaml:"healthy"`
-	// Unhealthy is how many failures in a row take an endpoint out. Default: 3.
-	Unhealthy int `yaml:"unhealthy"`
-	// Statuses that count as success. Default: 200 to 399.
-	Statuses []int `yaml:"statuses"`
-}
-
-// UpstreamTLS says how endpoints prove themselves.
-type UpstreamTLS struct {
-	// CA is a PEM file with the certificate authorities. Default: the system's.
-	CA string `yaml:"ca"`
-	// ServerName is the name the certificate must have, and the SNI. Default: the endpoint's host.
-	ServerName string `yaml:"server_name"`
-	// Certificate is what the gateway shows to the endpoint.
-	Certificate *Certificate `yaml:"certificate"`
+// UpstreamLimits bound what an upstream gets from this gateway at a time. A
+// request counts from the choice of its endpoint to the end of its answer, also
+// one of many on a connection of HTTP/2; streams and upgraded connections count
+// for as long as they last. Endpoints with room are preferred to full ones.
+// When all are full, requests wait in the order of arrival.
+type UpstreamLimits struct {
+	// RequestsPerEndpoint is how many requests may be on their way at one endpoint. Required.
+	RequestsPerEndpoint int `yaml:"requests_per_endpoint,required"`
+	// Queue is how many requests may wait for the upstream. Those beyond it are
+	// answered with 503 at once. 0 lets none wait. Default: 100.
+	Queue int `yaml:"queue"`
+	// QueueTimeout is the longest wait, after which the answer is 503. Default: 1s.
+	QueueTimeout time.Duration `yaml:"queue_timeout"`
 }
 
 // UpstreamTimeouts bound how long an upstream may take.
@@ -121,9 +119,7 @@ type UpstreamTimeouts struct {
 func (u *Upstream) SetDefaults() { u.Protocol, u.MaxIdle = "http", 64 }
 
 // SetDefaults sets the values that the comments of the fields name.
-func (h *Health) SetDefaults() {
-	*h = Health{Interval: 5 * time.Second, Timeout: 3 * time.Second, Healthy: 2, Unhealthy: 3}
-}
+func (l *UpstreamLimits) SetDefaults() { l.Queue, l.QueueTimeout = 100, time.Second }
 
 // SetDefaults sets the values that the comments of the fields name.
 func (t *UpstreamTimeouts) SetDefaults() {
@@ -139,6 +135,21 @@ func (u *Upstream) Validate() error {
 	f.oneOf("protocol", u.Protocol, "http", "https", "h2c")
 	if u.TLS != nil && u.Protocol != "https" {
 		f.at("tls", "needs protocol: https")
+	}
+	if u.ProxyProtocol != "" {
+		f.oneOf("proxy_protocol", u.ProxyProtocol, "v1", "v2")
+		if u.Protocol == "h2c" {
+			f.at("proxy_protocol", "h2c shares a connection between clients; use protocol: http or https")
+		}
+	}
+	switch {
+	case u.PanicThreshold != 0 && u.Health == nil:
+		f.at("panic_threshold", "needs health: without checks every endpoint is used anyway")
+	default:
+		f.number("panic_threshold", u.PanicThreshold, 0, 100)
+	}
+	if u.Health != nil && u.Health.GRPC != nil && (u.Protocol == "http" || u.ProxyProtocol != "") {
+		f.at("health.grpc", "needs HTTP/2: protocol: h2c or https, and no proxy_protocol")
 	}
 	if u.Host != "" {
 		if err := checkHostPort(u.Host); err != nil {
@@ -165,24 +176,12 @@ func (a *Arm) Validate() error {
 	return nil
 }
 
-// Validate checks the numbers of a health check.
-func (h *Health) Validate() error {
+// Validate checks the numbers.
+func (l *UpstreamLimits) Validate() error {
 	var f faults
-	switch _, err := url.ParseRequestURI(h.Path); {
-	case !strings.HasPrefix(h.Path, "/"):
-		f.at("path", "%q does not begin with a slash", h.Path)
-	case strings.Contains(h.Path, "#"):
-		f.at("path", "%q holds a #, which no request has; write %%23 for the character itself", h.Path)
-	case err != nil:
-		f.at("path", "%q is no path of a request; a %% is written %%25", h.Path)
-	}
-	f.time("interval", h.Interval, 10*time.Millisecond)
-	f.time("timeout", h.Timeout, time.Millisecond)
-	f.number("healthy", h.Healthy, 1, 100)
-	f.number("unhealthy", h.Unhealthy, 1, 100)
-	for i, status := range h.Statuses {
-		f.number("statuses["+strconv.Itoa(i)+"]", status, 100, 599)
-	}
+	f.number("requests_per_endpoint", l.RequestsPerEndpoint, 1, 1_000_000)
+	f.number("queue", l.Queue, 0, 100_000)
+	f.time("queue_timeout", l.QueueTimeout, time.Millisecond)
 	return f.err()
 }
 

@@ -45,7 +45,7 @@ func filled() *Metrics {
 	l.Refused("too_many")
 	m.CollectUpstreams(func() []UpstreamState {
 		return []UpstreamState{{
-			Name: "orders", Subsets: []string{"canary", "stable"}, Retries: map[string]uint64{"ok": 3},
+			Name: "orders", Panic: true, Waiting: 4, Subsets: []string{"canary", "stable"}, Retries: map[string]uint64{"ok": 3},
 			Endpoints: []EndpointState{{Addr: "10.0.0.7:9000", Healthy: true, Active: 2, Requests: 9, Failures: 1, Subsets: []string{"canary"}}},
 		}}
 	})
@@ -286,6 +286,11 @@ func TestUpstreamState(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, samples(t, m, "pithead_upstream_endpoints")); diff != "" {
 		t.Error(diff)
+	}
+	for name, value := range map[string]string{"pithead_upstream_panic": " 1", "pithead_upstream_waiting_requests": " 4"} {
+		if got := samples(t, m, name); len(got) != 1 || !strings.HasSuffix(got[0], value) {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 	if got := samples(t, m, "pithead_discovery_age_seconds"); len(got) != 1 || !strings.HasSuffix(got[0], "+Inf") {
 		t.Errorf("never confirmed: %v", got)

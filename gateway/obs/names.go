@@ -44,13 +44,17 @@ var (
 		"Connections of clients that were closed at once.", "listener", "reason")
 
 	endpointHealthyDesc = desc("endpoint_healthy",
-		"1 if the endpoint takes requests, 0 if it does not.", "upstream", "endpoint")
+		"1 unless the endpoint fails its checks.", "upstream", "endpoint")
 	endpointActiveDesc = desc("endpoint_active_requests",
 		"Requests on their way to the endpoint or back.", "upstream", "endpoint")
 	endpointAttemptsDesc = desc("endpoint_attempts_total",
 		"Attempts begun at the endpoint.", "upstream", "endpoint")
 	endpointFailuresDesc = desc("endpoint_failures_total",
 		"Attempts that failed by the fault of the endpoint or the network.", "upstream", "endpoint")
+	upstreamPanicDesc = desc("upstream_panic",
+		"1 while so few endpoints are healthy that all are used (panic_threshold), 0 otherwise.", "upstream")
+	upstreamWaitingDesc = desc("upstream_waiting_requests",
+		"Requests that wait for an endpoint with room (limits).", "upstream")
 	upstreamEndpointsDesc = desc("upstream_endpoints",
 		"Endpoints by arm and state; an empty arm is the whole set.", "upstream", "arm", "state")
 	upstreamRetriesDesc = desc("upstream_retries_total",
@@ -68,5 +72,5 @@ var collectedDescs = []*prometheus.Desc{
 	requestErrorsDesc, inFlightDesc, requestBytesDesc, responseBytesDesc, mirrorRequestsDesc,
 	connectionsDesc, connectionsOpenedDesc, connectionsRefusedDesc,
 	endpointHealthyDesc, endpointActiveDesc, endpointAttemptsDesc, endpointFailuresDesc,
-	upstreamEndpointsDesc, upstreamRetriesDesc, discoveryAgeDesc, discoveryFailuresDesc, discoverySkippedDesc,
+	upstreamEndpointsDesc, upstreamPanicDesc, upstreamWaitingDesc, upstreamRetriesDesc, discoveryAgeDesc, discoveryFailuresDesc, discoverySkippedDesc,
 }

@@ -13,6 +13,8 @@ import (
 type UpstreamState struct {
 	Name      string
 	Confirmed time.Time // when discovery last confirmed the set; zero if it never did
+	Panic     bool      // too few endpoints are healthy, all are used
+	Waiting   int       // requests that wait for an endpoint with room
 	Subsets   []string  // all arms that the configuration defines, also empty ones
 	Endpoints []EndpointState
 	Retries   map[string]uint64 // by result
@@ -68,6 +70,12 @@ func (u *UpstreamState) collect(ch chan<- prometheus.Metric) {
 		age = max(time.Since(u.Confirmed), 0).Seconds()
 	}
 	gauge(ch, discoveryAgeDesc, age, u.Name)
+	panicking := 0.0
+	if u.Panic {
+		panicking = 1
+	}
+	gauge(ch, upstreamPanicDesc, panicking, u.Name)
+	gauge(ch, upstreamWaitingDesc, float64(u.Waiting), u.Name)
 	for result, n := range u.Retries {
 		counter(ch, upstreamRetriesDesc, n, u.Name, result)
 	}
