@@ -182,7 +182,8 @@ func (s *restarting) start() {
 		return
 	}
 	s.addr = l.Addr().String()
-	s.served = make(chan struct{}, 20)
+	// Restarts every few milliseconds overtake a request that is sent elsewhere.
+	s.served = make(chan struct{}, volume(20, 5000))
 	served := s.served
 	s.server = &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		echo(w, r)
