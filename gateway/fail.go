@@ -44,6 +44,9 @@ func Fail(w http.ResponseWriter, r *http.Request, err error) {
 	if e.Allow != "" {
 		h.Set("Allow", e.Allow)
 	}
+	if e.Challenge != "" {
+		h.Set("WWW-Authenticate", e.Challenge)
+	}
 	if e.Close && r.ProtoMajor == 1 {
 		h.Set("Connection", "close")
 	}

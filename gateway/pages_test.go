@@ -21,11 +21,11 @@ func TestFailWritesThePage(t *testing.T) {
 		t.Helper()
 		x := &Exchange{Pages: onePage{MediaType: "text/html", Body: []byte("<p>"), Vary: true}}
 		w := httptest.NewRecorder()
-		Fail(w, WithExchange(httptest.NewRequest(method, "/", nil), x), &Error{Status: 503, Reason: reason, RetryAfter: 1, Allow: "GET"})
+		Fail(w, WithExchange(httptest.NewRequest(method, "/", nil), x), &Error{Status: 503, Reason: reason, RetryAfter: 1, Allow: "GET", Challenge: "Bearer"})
 		res := w.Result()
 		body, _ := io.ReadAll(res.Body)
 		h := res.Header
-		if h.Get("Content-Type") != wantType || h.Get("Vary") != "Accept" || h.Get("Retry-After") != "1" || h.Get("Allow") != "GET" ||
+		if h.Get("Content-Type") != wantType || h.Get("Vary") != "Accept" || h.Get("Retry-After") != "1" || h.Get("Allow") != "GET" || h.Get("WWW-Authenticate") != "Bearer" ||
 			h.Get("Cache-Control") != "no-store" || h.Get("Content-Length") != length || res.StatusCode != 503 || x.Err == nil {
 			t.Errorf("%s %s: %d %v, error %v", method, reason, res.StatusCode, h, x.Err)
 		}
