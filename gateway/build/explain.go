@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,16 +40,19 @@ type NearRoute struct {
 type ExplainedStep struct{ Name, Does string }
 
 // Explain tells what would become of r. Nothing is sent anywhere, and r stays as
-// it is. It has an absolute URL, whose scheme says which listener it would come
-// to: the first one by name with TLS for https, without for http.
+// it is. It has an absolute URL, which says which listener it would come to: with
+// TLS for https, without for http; the one with the port of the URL, else the
+// first one by name.
 func (s *Snapshot) Explain(r *http.Request) Explanation {
-	x := &gateway.Exchange{Listener: s.listenerFor(r.URL.Scheme), Start: time.Now()}
+	x := &gateway.Exchange{Start: time.Now()}
+	x.Listener, x.LocalPort = s.listenerFor(r.URL)
 	r = gateway.WithExchange(r.Clone(r.Context()), x)
 	if r.TLS = nil; r.URL.Scheme == "https" {
 		r.TLS = &tls.ConnectionState{ServerName: r.URL.Hostname()} // as a client with this URL has it
 	}
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
 		r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0 // nothing else carries gRPC
+		r.URL.Scheme, r.URL.Host = "", ""
 	}
 	e := Explanation{Request: r, Exchange: x}
 	rt, err := s.route(r, x)
@@ -101,14 +107,36 @@ func (s *Snapshot) nearer(r *http.Request, x *gateway.Exchange) []NearRoute {
 	return all
 }
 
-func (s *Snapshot) listenerFor(scheme string) string {
+func (s *Snapshot) listenerFor(u *url.URL) (name string, port uint16) {
+	wanted := u.Port()
+	switch {
+	case wanted == "" && u.Scheme == "https":
+		wanted = "443"
+	case wanted == "":
+		wanted = "80"
+	}
 	names := slices.Sorted(maps.Keys(s.Config.Listeners))
-	for _, name := range names {
-		if (s.Config.Listeners[name].TLS != nil) == (scheme == "https") {
-			return name
+	best := names[0]
+	for _, n := range slices.Backward(names) {
+		l := s.Config.Listeners[n]
+		if (l.TLS != nil) != (u.Scheme == "https") {
+			continue
+		}
+		best = n
+		for _, addr := range l.Listen() {
+			if p := portOf(addr); strconv.Itoa(int(p)) == wanted {
+				return n, p
+			}
 		}
 	}
-	return names[0]
+	return best, portOf(s.Config.Listeners[best].Listen()[0])
+}
+
+// portOf is the port of an address to listen on, 0 for a Unix socket.
+func portOf(addr string) uint16 {
+	_, port, _ := net.SplitHostPort(addr)
+	n, _ := strconv.ParseUint(port, 10, 16) // config has refused what is no port
+	return uint16(n)
 }
 
 // Order are the routes in order of precedence, each where its nearest match
