@@ -42,7 +42,7 @@ type compiler struct {
 	cfg      *config.Config
 	scope    *keep.Scope
 	clusters map[string]*upstream.Cluster
-	own      *upstream.Own // where the process listens; set when a snapshot starts
+	own      *upstream.Own                                          // where the process listens; set when a snapshot starts
 	blocks   map[string]kind.Settings[middleware.Env, gateway.Step] // the named ones without a mistake
 	used     map[string]bool                                        // upstreams that a route may send to
 	pages    gateway.Pages                                          // of the top level; nil for none
