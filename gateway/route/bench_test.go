@@ -13,6 +13,7 @@ type world struct {
 	rule    func(i int) Rule
 	request string // %d is the rule that shall match
 	miss    bool
+	pooled  bool // by regexp, whose pools the race detector empties at random
 	allocs  float64
 }
 
@@ -53,7 +54,7 @@ var worlds = []world{
 	}, request: "GET http://x/v1/orders/7?tenant=tenant-%d"},
 	{name: "one_path_by_regex", rule: func(i int) Rule {
 		return Rule{Prefix: "/v1", Headers: values{"x-tenant": {Regex: fmt.Sprintf("tenant-%d(-[a-z]+)?", i)}}}
-	}, request: "GET http://x/v1/orders/7\nX-Tenant: tenant-%d"},
+	}, request: "GET http://x/v1/orders/7\nX-Tenant: tenant-%d", pooled: true},
 	{name: "miss", rule: func(i int) Rule { return Rule{Prefix: fmt.Sprintf("/api/v1/service-%d", i)} }, request: "GET http://x/api/v2/service-%d/items/7/lines", miss: true},
 	{name: "encoded_slash", rule: func(i int) Rule { return Rule{Prefix: fmt.Sprintf("/api/v1/service-%d", i)} }, request: "GET http://x/api/v1/service-%d/a%%2Fb", allocs: 2},
 }
@@ -77,6 +78,9 @@ func TestAllocations(t *testing.T) {
 			tab, r, want := w.build(t, 1000)
 			if m := tab.Match(r, nowhere); m.Rule != want {
 				t.Fatalf("rule %d, want %d", m.Rule, want)
+			}
+			if raceEnabled && w.pooled {
+				return
 			}
 			if n := testing.AllocsPerRun(100, func() { tab.Match(r, nowhere) }); n != w.allocs {
 				t.Errorf("%v allocations, budget %v", n, w.allocs)

@@ -144,6 +144,18 @@ func TestPrecedence(t *testing.T) {
 	})
 }
 
+// A template that is found late in the tree does not win over a nearer one.
+func TestNearestTemplate(t *testing.T) {
+	rules := []Rule{
+		{Name: "nearest, but for PUT", Path: "/{y}/b", Methods: []string{"PUT"}},
+		{Name: "near", Path: "/a/{x}", Headers: values{"x-a": {Exact: "1"}}},
+		{Name: "far", Path: "/{y}/b"},
+	}
+	if got := winner(t, rules, request(t, "GET http://x/a/b\nX-A: 1")); got != "near" {
+		t.Errorf("%q won", got)
+	}
+}
+
 func cmpName(r Rule) string {
 	return fmt.Sprintf("path %q prefix %q regex %q", r.Path, r.Prefix, r.PathRegex)
 }
