@@ -31,6 +31,12 @@ type Step struct {
 	// names, before any middleware runs (CVE-2026-30851, CVE-2026-33433).
 	Owns []string
 
+	// Start begins what the step does beside requests, when the snapshot is about to
+	// serve. The channel that it returns is closed when the step can do its work; a
+	// reload waits for it, for a while. May be nil. What Start begins ends with what
+	// the step has in keep, and goes on if it has begun before.
+	Start func() <-chan struct{}
+
 	// Explain does a dry run for `pithead explain`: it may set fields of x as
 	// the middleware would, and says in one line what it would do. One that would
 	// answer by itself sets x.Status, and what follows is not asked. Required.

@@ -44,6 +44,9 @@ type Env struct {
 	// are none before the snapshot is at work.
 	Metrics func() *obs.Route
 
+	// Process are the metrics of all routes together, for state that routes share.
+	Process *obs.Metrics
+
 	Log *slog.Logger
 }
 

@@ -32,6 +32,20 @@ type namedStep struct {
 	name string
 }
 
+// start begins what the steps do beside requests, and returns what tells that they
+// are ready.
+func (r *compiledRoute) start() (awaited []<-chan struct{}) {
+	for _, step := range r.steps {
+		if step.Start == nil {
+			continue
+		}
+		if ready := step.Start(); ready != nil {
+			awaited = append(awaited, ready)
+		}
+	}
+	return awaited
+}
+
 // routes builds every route's chain around the proxy core. owned are the headers
 // that only middlewares may produce, of all routes together.
 func (c *compiler) routes(core http.Handler) (all []*compiledRoute, owned []string) {
@@ -124,7 +138,7 @@ func (c *compiler) step(r *config.Route, rt *compiledRoute, b *config.Block, ord
 	}
 	step, err := settings.Build(middleware.Env{
 		Route: r.Name, Match: matchFor(r), To: to, Upstream: find.upstream,
-		Key: key, Keep: c.scope, Metrics: func() *obs.Route { return rt.metrics },
+		Key: key, Keep: c.scope, Metrics: func() *obs.Route { return rt.metrics }, Process: c.Metrics,
 		Dir: block.Dir(), Pages: c.pages, Log: c.Log.With("route", r.Name, "middleware", b.Kind),
 	})
 	find.done = true

@@ -35,7 +35,8 @@ type Snapshot struct {
 	own      *upstream.Own
 	used     map[string]bool // upstreams that a route may send to
 	register *discovery.Registration
-	pages    gateway.Pages // of all routes and of none; nil leaves errors as they are
+	pages    gateway.Pages     // of all routes and of none; nil leaves errors as they are
+	awaited  []<-chan struct{} // closed when a step can do its work; set by Start
 }
 
 // ServeHTTP serves a request that has an exchange: refuse or canonicalise,
@@ -95,10 +96,14 @@ func (s *Snapshot) Start() {
 	for _, c := range s.clusters {
 		c.Start()
 	}
+	for _, r := range s.routes {
+		s.awaited = append(s.awaited, r.start()...)
+	}
 }
 
-// Wait returns when discovery has told the endpoints of every upstream, or ctx
-// ends; missing are the names of those that it still has told nothing of.
+// Wait returns when discovery has told the endpoints of every upstream and the steps
+// of the routes can do their work, or ctx ends; missing are the names of upstreams
+// that discovery still has told nothing of.
 func (s *Snapshot) Wait(ctx context.Context) (missing []string) {
 	for name, c := range s.clusters {
 		select {
@@ -107,6 +112,12 @@ func (s *Snapshot) Wait(ctx context.Context) (missing []string) {
 			if !filled(c) {
 				missing = append(missing, name)
 			}
+		}
+	}
+	for _, ready := range s.awaited {
+		select {
+		case <-ready:
+		case <-ctx.Done():
 		}
 	}
 	slices.Sort(missing)

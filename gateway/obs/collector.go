@@ -24,7 +24,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	c.m.forgetListeners()
 	routes := slices.Collect(maps.Values(c.m.routes))
 	listeners := slices.Collect(maps.Values(c.m.listeners))
-	failures, skipped := maps.Clone(c.m.failures), maps.Clone(c.m.skipped)
+	failures, skipped, keys := maps.Clone(c.m.failures), maps.Clone(c.m.skipped), c.m.keys
 	c.m.mu.Unlock()
 
 	for _, r := range routes {
@@ -34,6 +34,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		l.collect(ch)
 	}
 	c.m.collectUpstreams(ch, failures, skipped)
+	collectKeys(ch, keys)
 }
 
 func counter(ch chan<- prometheus.Metric, desc *prometheus.Desc, n uint64, labels ...string) {

@@ -39,6 +39,7 @@ type Metrics struct {
 	listeners map[string]*Listener
 	failures  map[string]uint64 // of discovery, by upstream
 	skipped   map[string]int    // instances that discovery leaves out, by upstream
+	keys      []*keySet         // of issuers; never changed in place
 }
 
 // NewMetrics makes the metrics of a process.

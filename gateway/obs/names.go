@@ -65,6 +65,13 @@ var (
 		"Failed attempts to reach the registry.", "upstream")
 	discoverySkippedDesc = desc("discovery_skipped_instances",
 		"Instances in the last answer of the registry that are left out: bad or denied addresses, and those beyond the limit.", "upstream")
+
+	jwksAgeDesc = desc("jwks_age_seconds",
+		"Time since the keys of an issuer were last read from their source; +Inf if they never were.", "issuer", "source")
+	jwksKeysDesc = desc("jwks_keys",
+		"Keys of an issuer that tokens are verified with.", "issuer", "source")
+	jwksFailuresDesc = desc("jwks_failures_total",
+		"Failed attempts to read the keys of an issuer.", "issuer", "source")
 )
 
 var collectedDescs = []*prometheus.Desc{
@@ -73,4 +80,5 @@ var collectedDescs = []*prometheus.Desc{
 	connectionsDesc, connectionsOpenedDesc, connectionsRefusedDesc,
 	endpointHealthyDesc, endpointActiveDesc, endpointAttemptsDesc, endpointFailuresDesc,
 	upstreamEndpointsDesc, upstreamPanicDesc, upstreamWaitingDesc, upstreamRetriesDesc, discoveryAgeDesc, discoveryFailuresDesc, discoverySkippedDesc,
+	jwksAgeDesc, jwksKeysDesc, jwksFailuresDesc,
 }

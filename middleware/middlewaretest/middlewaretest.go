@@ -46,7 +46,8 @@ func Env(t testing.TB, to *Cluster, others ...*Cluster) middleware.Env {
 		}
 		goleak.VerifyNone(t, before)
 	})
-	metrics := obs.NewMetrics(obs.Build{}).Route("test")
+	process := obs.NewMetrics(obs.Build{})
+	metrics := process.Route("test")
 	clusters := append([]*Cluster{to}, others...)
 	return middleware.Env{
 		Route: "test",
@@ -62,6 +63,7 @@ func Env(t testing.TB, to *Cluster, others ...*Cluster) middleware.Env {
 		Key:     "route/test/middleware/0",
 		Keep:    scope,
 		Metrics: func() *obs.Route { return metrics },
+		Process: process,
 		Log:     slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }
