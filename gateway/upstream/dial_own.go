@@ -3,6 +3,7 @@ package upstream
 import (
 	"net"
 	"net/netip"
+	"strconv"
 	"sync/atomic"
 )
 
@@ -26,7 +27,7 @@ func (o *Own) Set(addresses []string) {
 		if err != nil {
 			continue
 		}
-		port, err := net.LookupPort("tcp", portText)
+		port, err := strconv.ParseUint(portText, 10, 16)
 		if err != nil {
 			continue
 		}
