@@ -48,6 +48,7 @@ var rooms = map[string][]string{
 		"gateway/kind", "gateway/obs", "gateway/server",
 	},
 	"test/consultest": {},
+	"test/gatewayapi": {},
 	"test/hostile":    {},
 }
 
