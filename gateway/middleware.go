@@ -32,10 +32,10 @@ type Step struct {
 	Owns []string
 
 	// Start begins what the step does beside requests, when the snapshot is about to
-	// serve. The channel that it returns is closed when the step can do its work; a
-	// reload waits for it, for a while. May be nil. What Start begins ends with what
+	// serve. The channels that it returns are closed when the step can do its work; a
+	// reload waits for them, for a while. May be nil. What Start begins ends with what
 	// the step has in keep, and goes on if it has begun before.
-	Start func() <-chan struct{}
+	Start func() []<-chan struct{}
 
 	// Explain does a dry run for `pithead explain`: it may set fields of x as
 	// the middleware would, and says in one line what it would do. One that would

@@ -36,11 +36,8 @@ type namedStep struct {
 // are ready.
 func (r *compiledRoute) start() (awaited []<-chan struct{}) {
 	for _, step := range r.steps {
-		if step.Start == nil {
-			continue
-		}
-		if ready := step.Start(); ready != nil {
-			awaited = append(awaited, ready)
+		if step.Start != nil {
+			awaited = append(awaited, step.Start()...)
 		}
 	}
 	return awaited
