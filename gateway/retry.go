@@ -28,7 +28,8 @@ type Retry struct {
 	Methods  []string      // that may reach the service twice
 	Body     int64         // bytes of the request's body that are kept to be sent again
 
-	BackoffBase, BackoffMax time.Duration
+	BackoffMin              time.Duration // every wait is at least this
+	BackoffBase, BackoffMax time.Duration // of the random part of the waits
 	Budget                  RetryBudget
 }
 

@@ -18,7 +18,7 @@ func init() {
 }
 
 // CORSConfig lets the scripts of other sites use the route. It answers preflights by
-// itself, with 204, and says in all other answers who may read them. What the
+// itself, with 200, and says in all other answers who may read them. What the
 // upstream says of that is replaced.
 //
 //	cors:
@@ -259,7 +259,7 @@ func (m *cors) preflight(w http.ResponseWriter, r *http.Request, origin []string
 			set(h, "Access-Control-Allow-Headers", askedFor(r.Header["Access-Control-Request-Headers"]))
 		}
 	}
-	w.WriteHeader(http.StatusNoContent)
+	w.WriteHeader(http.StatusOK) // any 2xx will do for browsers, and some intermediaries know only this one
 }
 
 // set sets a header, or takes it away when there is no value.
@@ -297,8 +297,8 @@ func (m *cors) explain(r *http.Request, x *gateway.Exchange) string {
 	switch {
 	case isPreflight(r):
 		goesNowhere(x)
-		x.Status = http.StatusNoContent
-		return fmt.Sprintf("answers the preflight with 204 and %s %q", verdict, origin)
+		x.Status = http.StatusOK
+		return fmt.Sprintf("answers the preflight with 200 and %s %q", verdict, origin)
 	case origin == "":
 		return "sets nothing but Vary: there is no Origin"
 	}

@@ -71,10 +71,13 @@ type RetryConfig struct {
 }
 
 // RetryBackoff is the wait before a request is sent again: a random time up to a
-// limit that doubles with each attempt. What an answer asks for with Retry-After
-// comes on top; one that asks for more time than the request has left is
-// handed on (more than 30s, when the request has no limit).
+// limit that doubles with each attempt. `min`, or what an answer asks for with
+// Retry-After if that is more, comes on top; an answer that asks for more time
+// than the request has left is handed on (more than 30s, when the request has no
+// limit).
 type RetryBackoff struct {
+	// Min is the least wait. Default: 0s.
+	Min time.Duration `yaml:"min"`
 	// Base is the limit of the first wait. Default: 25ms.
 	Base time.Duration `yaml:"base"`
 	// Max is the limit of every wait. Default: 250ms.
@@ -156,7 +159,7 @@ type retry struct {
 func newRetry(c RetryConfig, _ Env) (gateway.Step, error) {
 	m := &retry{policy: gateway.Retry{
 		Attempts: c.Attempts, PerTry: c.PerTryTimeout, Methods: c.Methods, Body: int64(c.Body),
-		BackoffBase: c.Backoff.Base, BackoffMax: c.Backoff.Max,
+		BackoffMin: c.Backoff.Min, BackoffBase: c.Backoff.Base, BackoffMax: c.Backoff.Max,
 		Budget: gateway.RetryBudget{Percent: c.Budget.Percent, Min: c.Budget.Min, Window: c.Budget.Window},
 	}}
 	for _, on := range c.On {
@@ -215,7 +218,11 @@ func describeRetry(c RetryConfig) string {
 	if each != "" {
 		parts = append(parts, each)
 	}
+	waits := "waits"
+	if c.Backoff.Min > 0 {
+		waits = fmt.Sprintf("waits %s and", c.Backoff.Min)
+	}
 	return strings.Join(append(parts,
-		fmt.Sprintf("waits up to %s, then to %s", c.Backoff.Base, c.Backoff.Max),
+		fmt.Sprintf("%s up to %s, then to %s", waits, c.Backoff.Base, c.Backoff.Max),
 		fmt.Sprintf("budget %d%% of requests or %d within %s", c.Budget.Percent, c.Budget.Min, c.Budget.Window)), "; ")
 }

@@ -2,6 +2,7 @@ package middleware_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,9 +44,9 @@ func TestRetryPolicy(t *testing.T) {
 	f("grpc", "retry: {grpc: [unavailable, resource_exhausted, cancelled]}", func(p *gateway.Retry) { p.GRPC = []int{14, 8, 1} })
 	f("conditions", "retry: {on: [reset]}", func(p *gateway.Retry) { p.On = gateway.RetryReset })
 	f("per-try timeout only", "retry: {attempts: 0, per_try_timeout: 1s}", func(p *gateway.Retry) { p.Attempts, p.PerTry = 0, time.Second })
-	f("everything else", "retry: {methods: [GET, POST], body: 1MiB, backoff: {base: 0s, max: 1s}, budget: {percent: 50, min: 10, window: 60s}}",
+	f("everything else", "retry: {methods: [GET, POST], body: 1MiB, backoff: {min: 5ms, base: 0s, max: 1s}, budget: {percent: 50, min: 10, window: 60s}}",
 		func(p *gateway.Retry) {
-			p.Methods, p.Body, p.BackoffBase, p.BackoffMax = []string{"GET", "POST"}, 1<<20, 0, time.Second
+			p.Methods, p.Body, p.BackoffMin, p.BackoffBase, p.BackoffMax = []string{"GET", "POST"}, 1<<20, 5*time.Millisecond, 0, time.Second
 			p.Budget = gateway.RetryBudget{Percent: 50, Min: 10, Window: time.Minute}
 		})
 }
@@ -98,6 +99,7 @@ func TestRetryExplains(t *testing.T) {
 	f("retry: {on: [], codes: [503], grpc: [unavailable], per_try_timeout: 2s}", "GET http://a.example/",
 		"up to 2 more attempts on 503, grpc unavailable; each attempt within 2s"+budget)
 	f("retry: {attempts: 0, per_try_timeout: 1s}", "POST http://a.example/", "each attempt within 1s")
+	f("retry: {backoff: {min: 1s}}", "GET http://a.example/", plain+strings.Replace(budget, "waits up", "waits 1s and up", 1))
 }
 
 // The second of two blocks counts, and none of them costs anything.

@@ -15,7 +15,7 @@ var (
 )
 
 // withBounds applies the route's limits of duration and body size. gRPC has
-// neither. A timeout is lifted as soon as the answer turns out to be a stream; a
+// neither, and a timeout of 0 is none. Otherwise it is lifted as soon as the answer turns out to be a stream; a
 // request for one that has no body is trusted from the start, because some
 // services send no head before the first event. With a body it is not: a header
 // would be enough to tie an upstream up for as long as an upload can take.
@@ -32,6 +32,10 @@ func withBounds(next http.Handler, r *config.Route) http.Handler {
 		case r.ContentLength < 0:
 			r.Body = http.MaxBytesReader(w, r.Body, limit)
 		case r.ContentLength == 0 && gateway.IsStream(r):
+			next.ServeHTTP(w, r)
+			return
+		}
+		if timeout == 0 {
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -84,6 +84,16 @@ func TestTimeout(t *testing.T) {
 	f("a body, and an answer that is a stream", func(r *http.Request) { events(r); body(r) }, streaming, time.Hour)
 }
 
+func TestNoTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		handler, took, _ := hour(nil)
+		_, x := bounded(handler, httptest.NewRequest("GET", "/", nil), 0)
+		if *took != time.Hour || !x.Deadline.IsZero() {
+			t.Errorf("it took %s, to end by %s", *took, x.Deadline)
+		}
+	})
+}
+
 // Nothing is left behind when a handler panics: no timer that ends what comes
 // after, no context without an end.
 func TestBoundsAndPanics(t *testing.T) {

@@ -78,7 +78,7 @@ func checkExample(t *testing.T, s *jsonschema.Schema, table, example string) {
 	indented := func(by string) string { return by + strings.ReplaceAll(example, "\n", "\n"+by) + "\n" }
 	source := "    discover: {static: {targets: [\"127.0.0.1:9000\"]}}\n"
 	arms := "    arms: {stable: {tag: s}, canary: {tag: c}}\n"
-	text := "upstreams:\n  a:\n"
+	text := "upstreams:\n  orders:\n" // as examples call it
 	switch table {
 	case "discovery source":
 		text += "    discover:\n" + indented("      ") + arms
@@ -87,7 +87,7 @@ func checkExample(t *testing.T, s *jsonschema.Schema, table, example string) {
 	default:
 		text += source + arms + "middleware:\n  it:\n" + indented("    ")
 	}
-	text += "routes:\n  - match: {prefix: /}\n    to: a\n"
+	text += "routes:\n  - match: {prefix: /}\n    to: orders\n"
 	if table == "middleware" {
 		text += "    use: [{probe: {proves: [subject]}}, it]\n"
 	}

@@ -20,7 +20,8 @@ type Route struct {
 	// To is the upstream. Required, unless `use` has a middleware that answers by
 	// itself, such as respond or redirect.
 	To string `yaml:"to"`
-	// Timeout bounds the whole exchange. Not for gRPC, SSE and upgraded connections. Default: 300s.
+	// Timeout bounds the whole exchange. Not for gRPC, SSE and upgraded connections. 0s
+	// leaves only the timeouts of listener and upstream. Default: 300s.
 	Timeout time.Duration `yaml:"timeout"`
 	// BodyLimit bounds the body of a request. 0 allows none. Not for gRPC and upgraded connections. Default: 10MiB.
 	BodyLimit kind.Size `yaml:"body_limit"`
@@ -84,7 +85,7 @@ func (r *Route) Validate() error {
 	if r.Match != nil && len(r.Match) == 0 {
 		f.at("match", "an empty list matches nothing; write {} to match every request")
 	}
-	f.time("timeout", r.Timeout, 1)
+	f.time("timeout", r.Timeout, 0)
 	for i, word := range r.AllowEncoded {
 		f.oneOf("allow_encoded["+strconv.Itoa(i)+"]", word, encodedNames...)
 	}

@@ -195,8 +195,8 @@ func (r *rounds) again(n int, why wish, resp *http.Response) (wait time.Duration
 }
 
 // wait is the time before the next round: a random part of a term that doubles
-// each time, after what the endpoint has asked for. It is not ok when the
-// request has no time left by then.
+// each time, after the least wait of the policy or what the endpoint has asked for
+// if that is more. It is not ok when the request has no time left by then.
 func (r *rounds) wait(n int, resp *http.Response) (d time.Duration, ok bool) {
 	term := r.p.BackoffMax
 	if n < 16 && r.p.BackoffBase<<n < term {
@@ -208,8 +208,8 @@ func (r *rounds) wait(n int, resp *http.Response) (d time.Duration, ok bool) {
 	asked := time.Duration(0)
 	if resp != nil {
 		asked = retryAfterOf(resp.Header)
-		d += asked
 	}
+	d += max(asked, r.p.BackoffMin)
 	end := r.x.Deadline
 	if own, ok := r.req.Context().Deadline(); ok && (end.IsZero() || own.Before(end)) {
 		end = own

@@ -146,6 +146,17 @@ func TestBackoff(t *testing.T) {
 	if d, ok := r.wait(1<<20, nil); !ok || d >= 250*time.Millisecond {
 		t.Errorf("%v, %v after many rounds", d, ok)
 	}
+
+	r.p = policyOf(func(p *gateway.Retry) { p.BackoffMin = time.Second })
+	asks := &http.Response{Header: http.Header{"Retry-After": {"2"}}}
+	for range 100 {
+		if d, ok := r.wait(0, nil); !ok || d < time.Second || d >= time.Second+25*time.Millisecond {
+			t.Fatalf("%v, %v with a least wait", d, ok)
+		}
+		if d, ok := r.wait(0, asks); !ok || d < 2*time.Second || d >= 2*time.Second+25*time.Millisecond {
+			t.Fatalf("%v, %v with a least wait and an endpoint that asks for more", d, ok)
+		}
+	}
 }
 
 func httpRequest(t *testing.T) *http.Request {
