@@ -61,7 +61,7 @@ routes:
 	for _, e := range errs {
 		places = append(places, e.String())
 	}
-	if got, want := strings.Join(places, " "), "pithead.yaml:2:13 pithead.yaml:2:19 pithead.yaml:4:20 pithead.yaml:5:41 pithead.yaml:8:12 pithead.yaml:8:28"; got != want {
+	if got, want := strings.Join(places, " "), "pithead.yaml:2:19 pithead.yaml:4:20 pithead.yaml:5:41 pithead.yaml:8:12 pithead.yaml:8:28"; got != want {
 		t.Errorf("places %s\nwant   %s\n%v", got, want, err)
 	}
 }
