@@ -1,0 +1,172 @@
+package gatewayapi_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// A host name of a listener and those of a route have an intersection, and that is
+// what stands in the match here.
+func TestHTTPRouteHostnameIntersection(t *testing.T) {
+	g := serve(t, setup{
+		listeners: "  web: {address: \"127.0.0.1:0\"}\n  all: {address: \"127.0.0.1:0\"}",
+		routes: `
+  - {match: {host: very.specific.com, prefix: /s1, listeners: [web]}, to: v1}
+  - {match: {hosts: [foo.wildcard.io, bar.wildcard.io, foo.bar.wildcard.io], prefix: /s2, listeners: [web]}, to: v2}
+  - {match: {host: very.specific.com, prefix: /s3, listeners: [web]}, to: v3}
+  - {match: {host: "*.anotherwildcard.io", prefix: /s4, listeners: [web]}, to: v1}
+  - {match: {hosts: [first.com, "*.first.com", second.com, "*.second.com"], listeners: [all]}, to: v2}`,
+	})
+	f := func(who, url string) {
+		t.Helper()
+		g.want(who, "GET http://"+url)
+	}
+	f("v1", "very.specific.com/s1")
+	f("v1", "very.specific.com:1234/s1") // a port in Host does not count
+	for _, host := range []string{"non.matching.com", "foo.nonmatchingwildcard.io", "foo.wildcard.io"} {
+		f("404", host+"/s1")
+	}
+	f("404", "very.specific.com/non-matching-prefix")
+	for _, host := range []string{"foo.wildcard.io", "bar.wildcard.io", "foo.bar.wildcard.io"} {
+		f("v2", host+"/s2")
+	}
+	for _, host := range []string{"non.matching.com", "wildcard.io", "very.specific.com"} {
+		f("404", host+"/s2")
+	}
+	f("404", "foo.wildcard.io/non-matching-prefix")
+	f("v3", "very.specific.com/s3")
+	for _, host := range []string{"non.matching.com", "foo.specific.com", "foo.wildcard.io"} {
+		f("404", host+"/s3")
+	}
+	for _, host := range []string{"foo.anotherwildcard.io", "bar.anotherwildcard.io", "foo.bar.anotherwildcard.io"} {
+		f("v1", host+"/s4")
+	}
+	for _, host := range []string{"anotherwildcard.io", "foo.wildcard.io", "very.specific.com"} {
+		f("404", host+"/s4")
+	}
+	f("404", "specific.but.wrong.com/s5")
+	f("404", "first.com/")
+	all := g.on("all")
+	for _, host := range []string{"first.com", "sub.first.com", "second.com", "sub.second.com"} {
+		all.want("v2", "GET http://"+host+"/")
+	}
+	for _, host := range []string{"third.com", "sub.third.com"} {
+		all.want("404", "GET http://"+host+"/")
+	}
+	all.want("404", "GET http://very.specific.com/s1")
+}
+
+func TestHTTPRouteListenerHostnameMatching(t *testing.T) {
+	g := serve(t, setup{routes: `
+  - {match: {host: bar.com}, to: v1}
+  - {match: {host: foo.bar.com}, to: v2}
+  - {match: {hosts: ["*.bar.com", "*.foo.com"]}, to: v3}`})
+	for host, who := range map[string]string{
+		"bar.com": "v1", "foo.bar.com": "v2", "baz.bar.com": "v3", "boo.bar.com": "v3", "multiple.prefixes.bar.com": "v3",
+		"multiple.prefixes.foo.com": "v3", "foo.com": "404", "no.matching.host": "404",
+	} {
+		g.want(who, "GET http://"+host+"/")
+	}
+}
+
+func TestHTTPRouteListenerPortMatching(t *testing.T) {
+	g := serve(t, setup{
+		listeners: "  a: {address: \"127.0.0.1:0\"}\n  b: {address: \"127.0.0.1:0\"}\n  c: {address: \"127.0.0.1:0\"}",
+		routes: `
+  - {match: {listeners: [a]}, to: v1}
+  - {match: {listeners: [b]}, to: v2}
+  - {match: {path: /anywhere}, to: v3}
+  - {match: {path: /some, listeners: [b, c]}, to: v3}`,
+	})
+	for listener, who := range map[string]string{"a": "v1", "b": "v2", "c": "404"} {
+		g.on(listener).want(who, "GET http://a.example/")
+		g.on(listener).want("v3", "GET http://a.example/anywhere")
+	}
+	g.on("a").want("v1", "GET http://a.example/some")
+	g.on("b").want("v3", "GET http://a.example/some")
+	g.on("c").want("v3", "GET http://a.example/some")
+}
+
+func TestHTTPRouteHTTPSListener(t *testing.T) {
+	g := serve(t, setup{
+		listeners: secure(t, "example.org"),
+		routes: `
+  - {match: {host: example.org}, to: v1}
+  - {match: {host: second-example.org}, to: v2}`,
+	})
+	g.withTLS("example.org").want("v1", "GET https://example.org/")
+	g.withTLS("second-example.org").want("v2", "GET https://second-example.org/")
+	g.withTLS("unknown-example.org").want("404", "GET https://unknown-example.org/")
+}
+
+// Host names of listeners are those of certificates here. Where the suite has a
+// listener for all names beside those with one, hosts without a certificate are
+// for the routes to decide, whatever the SNI was.
+func TestHTTPRouteHTTPSListenerDetectMisdirectedRequests(t *testing.T) {
+	g := serve(t, setup{
+		listeners: secure(t, "example.org", "second-example.org", "*.wildcard.org", "fourth-example.wildcard.org"),
+		routes: `
+  - {match: {host: example.org}, to: v1}
+  - {match: {host: second-example.org}, to: v2}
+  - {match: {host: "*.wildcard.org"}, to: v3}
+  - {match: {host: fourth-example.wildcard.org}, to: v1}`,
+	})
+	for _, one := range []struct{ sni, host, want string }{
+		{"example.org", "example.org", "v1"},
+		{"example.org", "second-example.org", "421"},
+		{"example.org", "unknown-example.org", "404"},
+		{"second-example.org", "second-example.org", "v2"},
+		{"second-example.org", "example.org", "421"},
+		{"third-example.wildcard.org", "third-example.wildcard.org", "v3"},
+		{"third-example.wildcard.org", "fifth-example.wildcard.org", "v3"},
+		{"third-example.wildcard.org", "fourth-example.wildcard.org", "421"},
+		{"third-example.wildcard.org", "second-example.org", "421"},
+		{"fourth-example.wildcard.org", "fourth-example.wildcard.org", "v1"},
+		{"fourth-example.wildcard.org", "fifth-example.wildcard.org", "421"},
+		{"unknown-example.org", "example.org", "v1"},
+		{"unknown-example.org", "unknown-example.org", "404"},
+	} {
+		g.withTLS(one.sni).want(one.want, "GET https://"+one.host+"/detect-misdirected-requests")
+	}
+}
+
+// secure is a listener with a certificate for each name.
+func secure(t *testing.T, names ...string) string {
+	t.Helper()
+	dir, text := t.TempDir(), "  web:\n    address: \"127.0.0.1:0\"\n    tls:\n      certificates:\n"
+	for i, name := range names {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		template := &x509.Certificate{
+			SerialNumber: big.NewInt(int64(i + 1)), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		}
+		cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, name)
+		for file, block := range map[string]*pem.Block{".pem": {Type: "CERTIFICATE", Bytes: cert}, ".key": {Type: "PRIVATE KEY", Bytes: pkcs8}} {
+			if err := os.WriteFile(path+file, pem.EncodeToMemory(block), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text += "        - {cert: \"" + path + ".pem\", key: \"" + path + ".key\"}\n"
+	}
+	return text
+}
