@@ -41,6 +41,7 @@ type Exchange struct {
 	ArmBy    string    // what decided the arm: "header", "cookie", "split", "random", "default" (there is no split), "fallback"
 	Subset   string    // the subset of the upstream's endpoints to use; "" is all of them
 	Subject  string    // the proven identity of the caller; "" is nobody
+	Claims   Claims    // what the proof of Subject says besides; nil is nothing
 	Cluster  Cluster   // where the request goes
 	Retry    *Retry    // which attempts are made again; nil is none
 	Deadline time.Time // when the time for the whole exchange is over; zero is never
@@ -66,6 +67,11 @@ type Exchange struct {
 	onSend       []func(*http.Request)
 	clientErr    atomic.Pointer[error]
 }
+
+// Claims are facts about the caller that came with the proof of who it is, by name.
+// Values are what encoding/json makes of a document, numbers being json.Number.
+// Requests may share them: they are not for writing.
+type Claims map[string]any
 
 type exchangeKey struct{}
 
