@@ -105,7 +105,7 @@ func (s *Server) open(g *generation, all []planned) {
 			p.socket.permit(p.listener.SocketMode)
 		}
 		if old := p.socket.serve(f); old != nil {
-			s.work.Go(func() { old.retire(s.life, lameDuck) })
+			s.retire(old, lameDuck)
 		}
 		s.doors[p.key] = &door{p.socket, f}
 	}
@@ -119,8 +119,15 @@ func (s *Server) open(g *generation, all []planned) {
 			d.front.count.Retire()
 			delete(s.caps, d.front.name)
 		}
-		s.work.Go(func() { d.front.retire(s.life, lameDuck) })
+		s.retire(d.front, lameDuck)
 	}
+}
+
+// retire begins the end of a front. From here on its answers say so: whoever
+// asked for the reload may count on it once that is told to have succeeded.
+func (s *Server) retire(f *front, lameDuck time.Duration) {
+	f.lame.Store(true)
+	s.work.Go(func() { f.retire(s.life, lameDuck) })
 }
 
 // capsOf are the counts of a listener, which outlive its fronts.
