@@ -70,6 +70,8 @@ func (k *credential) bare(value string) (token string, ok bool) {
 		return rest, spaced && token68(rest)
 	case k.header != authorization:
 		return value, value == "" || token68(value)
+	case !isToken(scheme):
+		return "", value == ""
 	}
 	// Two credentials in one line, or in two that somebody has joined.
 	return "", !strings.Contains(strings.ToLower(strings.ReplaceAll(rest, "\t", " ")), ", "+bearer+" ") &&

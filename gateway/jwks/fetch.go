@@ -64,7 +64,7 @@ func (r Remote) allowed(text string) (*url.URL, error) {
 	case u.Scheme == "https", u.Scheme == "http" && (r.Insecure || local):
 		return u, nil
 	case u.Scheme == "http":
-		return nil, errors.New("is not https: whoever can change its answer can make tokens; `insecure: true` accepts that")
+		return nil, errors.New("is not https: whoever can change its answer can make tokens; `insecure: true` under jwks accepts that")
 	}
 	return nil, errors.New("is no https URL")
 }
