@@ -137,7 +137,7 @@ func (m *jwtAuth) wrap(next http.Handler) http.Handler {
 
 // enter says in the exchange who the caller is.
 func (id *jwtIdentity) enter(x *gateway.Exchange) {
-	x.Subject = id.subject
+	x.Subject, x.Claims = id.subject, id.claims
 	for _, h := range id.headers {
 		x.SetUpstreamHeader(h.name, h.value)
 	}
@@ -221,6 +221,7 @@ func (m *jwtAuth) judge(claims map[string]any, i *jwtIssuer, now time.Time) (id 
 	if refusal = m.demands(claims); refusal != nil {
 		return id, refusal
 	}
+	id.claims = claims
 	var err error
 	if id.headers, err = valuesOf(m.headers, claims); err != nil {
 		return id, m.refuse.header

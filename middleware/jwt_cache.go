@@ -1,11 +1,13 @@
 package middleware
 
 import (
+	"encoding/json"
 	"hash/maphash"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/jwks"
 )
 
@@ -18,6 +20,7 @@ const (
 // jwtIdentity is what a token has proven.
 type jwtIdentity struct {
 	subject string
+	claims  gateway.Claims
 	headers []provenHeader
 	validity
 }
@@ -32,7 +35,7 @@ type verifiedToken struct {
 }
 
 func (v *verifiedToken) size() int64 {
-	n := entryBytes + len(v.token) + len(v.subject)
+	n := entryBytes + len(v.token) + len(v.subject) + claimBytes(map[string]any(v.claims))
 	for _, h := range v.headers {
 		n += len(h.name) + len(h.value) + 64
 	}
@@ -114,4 +117,25 @@ func (c *jwtCache) replace(slot *atomic.Pointer[verifiedToken], v *verifiedToken
 		size -= old.size()
 	}
 	c.bytes.Add(size)
+}
+
+// claimBytes is about what a decoded claim takes.
+func claimBytes(claim any) int {
+	const value = 32 // an interface, and what it points to
+	n := value
+	switch claim := claim.(type) {
+	case string:
+		n += len(claim)
+	case json.Number:
+		n += len(claim)
+	case []any:
+		for _, one := range claim {
+			n += claimBytes(one)
+		}
+	case map[string]any:
+		for name, one := range claim {
+			n += value + len(name) + claimBytes(one)
+		}
+	}
+	return n
 }
