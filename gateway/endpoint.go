@@ -38,6 +38,7 @@ type Dated interface {
 // Endpoint is a target in use: where requests are sent.
 type Endpoint struct {
 	Target
+	ID    uint64 // stands for the address within its upstream; the same in every process, and never 0
 	Stats *Stats // never nil; shared by all generations of this address within its upstream
 }
 

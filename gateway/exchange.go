@@ -43,6 +43,7 @@ type Exchange struct {
 	Subject  string    // the proven identity of the caller; "" is nobody
 	Claims   Claims    // what the proof of Subject says besides; nil is nothing
 	Cluster  Cluster   // where the request goes
+	Session  uint64    // ID of the endpoint that is to have the request if it can; 0 is any
 	Retry    *Retry    // which attempts are made again; nil is none
 	Deadline time.Time // when the time for the whole exchange is over; zero is never
 	Pages    Pages     // what error answers say; nil leaves them as they are

@@ -93,11 +93,13 @@ func (c *pinCookie) set(h http.Header, arm *canaryArm, scheme string) {
 			cookie = c.pins[i].secure
 		}
 		h.Add("Set-Cookie", cookie)
-		// A cache that keeps the cookie with the answer would put all its readers
-		// on this arm (RFC 9111, 7.3).
-		h.Add("Cache-Control", `no-cache="Set-Cookie"`)
+		h.Add("Cache-Control", noCacheSetCookie)
 	}
 }
+
+// noCacheSetCookie keeps caches from giving the cookie of one client to all their
+// readers with the answer that set it (RFC 9111, 7.3).
+const noCacheSetCookie = `no-cache="Set-Cookie"`
 
 // onlyCookie is the value of a cookie; ok is false when there is none, or more
 // than one. It takes the value as it stands, and allocates nothing.

@@ -130,6 +130,11 @@ func (c *Cluster) Pick(x *gateway.Exchange) (*gateway.Endpoint, error) {
 			Err: errors.New("upstream " + c.opts.Name + " has no subset " + x.Subset),
 		}
 	}
+	if x.Session != 0 {
+		if ep := g.ofSession(x.Session); ep != nil {
+			return ep, nil
+		}
+	}
 	if ep := g.picker.Pick(x); ep != nil {
 		return ep, nil
 	}

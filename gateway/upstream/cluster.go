@@ -255,9 +255,9 @@ func (c *Cluster) update(targets []gateway.Target) {
 		switch {
 		case !known:
 			added++
-			ep = &gateway.Endpoint{Target: t, Stats: c.opts.Stats.Acquire(t.Addr)}
+			ep = &gateway.Endpoint{Target: t, ID: endpointID(c.opts.Name, t.Addr), Stats: c.opts.Stats.Acquire(t.Addr)}
 		case !sameTarget(ep.Target, t):
-			ep = &gateway.Endpoint{Target: t, Stats: ep.Stats}
+			ep = &gateway.Endpoint{Target: t, ID: ep.ID, Stats: ep.Stats}
 		}
 		delete(gone, t.Addr)
 		endpoints[i] = ep

@@ -96,7 +96,7 @@ func (e *echo) count(key string) int {
 func (e *echo) serveGRPC(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/grpc")
 	w.Header().Set("Trailer", "Grpc-Status")
-	message := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(e.name))), e.name...) //nolint:gosec // two bytes long
+	message := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(e.name))), e.name...)
 	_, _ = w.Write(message)
 	w.Header().Set("Grpc-Status", "0")
 }
