@@ -25,6 +25,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	routes := slices.Collect(maps.Values(c.m.routes))
 	listeners := slices.Collect(maps.Values(c.m.listeners))
 	failures, skipped, keys := maps.Clone(c.m.failures), maps.Clone(c.m.skipped), c.m.keys
+	introspectors := c.m.introspectors
 	c.m.mu.Unlock()
 
 	for _, r := range routes {
@@ -35,6 +36,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	c.m.collectUpstreams(ch, failures, skipped)
 	collectKeys(ch, keys)
+	collectIntrospectors(ch, introspectors)
 }
 
 func counter(ch chan<- prometheus.Metric, desc *prometheus.Desc, n uint64, labels ...string) {

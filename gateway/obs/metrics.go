@@ -40,6 +40,8 @@ type Metrics struct {
 	failures  map[string]uint64 // of discovery, by upstream
 	skipped   map[string]int    // instances that discovery leaves out, by upstream
 	keys      []*keySet         // of issuers; never changed in place
+
+	introspectors []*introspectorSource // never changed in place
 }
 
 // NewMetrics makes the metrics of a process.

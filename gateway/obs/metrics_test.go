@@ -49,6 +49,7 @@ func filled() *Metrics {
 			Endpoints: []EndpointState{{Addr: "10.0.0.7:9000", Healthy: true, Active: 2, Requests: 9, Failures: 1, Subsets: []string{"canary"}}},
 		}}
 	})
+	m.WatchIntrospector("https://id.example.com/introspect", "pithead", func() IntrospectorState { return IntrospectorState{Active: 1} })
 	m.ReloadDone("start", 1, nil, epoch)
 	return m
 }

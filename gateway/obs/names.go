@@ -72,6 +72,13 @@ var (
 		"Keys of an issuer that tokens are verified with.", "issuer", "source")
 	jwksFailuresDesc = desc("jwks_failures_total",
 		"Failed attempts to read the keys of an issuer.", "issuer", "source")
+
+	introspectionRequestsDesc = desc("introspection_requests_total",
+		"Questions to an authorization server about a token, by what it said of it (active, inactive), or why it said nothing.", "endpoint", "client", "result")
+	introspectionHitsDesc = desc("introspection_cache_hits_total",
+		"Requests with a token about which an answer was remembered.", "endpoint", "client")
+	introspectionOpenDesc = desc("introspection_breaker_open",
+		"1 while an authorization server is left alone because it has failed, 0 otherwise.", "endpoint", "client")
 )
 
 var collectedDescs = []*prometheus.Desc{
@@ -81,4 +88,5 @@ var collectedDescs = []*prometheus.Desc{
 	endpointHealthyDesc, endpointActiveDesc, endpointAttemptsDesc, endpointFailuresDesc,
 	upstreamEndpointsDesc, upstreamPanicDesc, upstreamWaitingDesc, upstreamRetriesDesc, discoveryAgeDesc, discoveryFailuresDesc, discoverySkippedDesc,
 	jwksAgeDesc, jwksKeysDesc, jwksFailuresDesc,
+	introspectionRequestsDesc, introspectionHitsDesc, introspectionOpenDesc,
 }
