@@ -19,6 +19,9 @@ var secretEnds = [...]string{"token", "password", "passphrase", "secret", "signa
 // maxKey is longer than any key that a person wrote.
 const maxKey = 64
 
+// Redacts says whether the value of a query parameter of this name is never logged.
+func Redacts(name string) bool { return secretKey(name) }
+
 // secretKey judges a key as it stands in a query, percent-encoding included.
 func secretKey(key string) bool {
 	var buf [maxKey]byte

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pithead/pithead/gateway/build"
 	"github.com/pithead/pithead/gateway/config"
 	"github.com/pithead/pithead/gateway/keep"
 	"github.com/pithead/pithead/gateway/obs"
@@ -170,6 +171,7 @@ func secondFiles(c *config.Config) []string {
 			pair(u.TLS.Certificate)
 		}
 	}
+	paths = append(paths, build.Files(c)...)
 	slices.Sort(paths)
 	return slices.Compact(paths)
 }
