@@ -174,6 +174,9 @@ func (m *jwtAuth) identify(token string, now time.Time) (*jwtIdentity, *gateway.
 func (m *jwtAuth) read(token string) (t *jwks.Token, claims map[string]any, i *jwtIssuer, refusal *gateway.Error) {
 	t, err := jwks.ParseToken(token)
 	if err != nil {
+		if !errors.Is(err, jwks.ErrTooLarge) && !token68(token) {
+			return nil, nil, nil, m.refuse.ambiguous
+		}
 		return nil, nil, nil, m.refuse.of(err)
 	}
 	if !m.typed(t.Type) {

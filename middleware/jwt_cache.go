@@ -85,8 +85,8 @@ func (c *jwtCache) get(token string, now time.Time) *verifiedToken {
 	return nil
 }
 
-// put remembers a token in a slot that is empty, or holds the same token or one that is no
-// longer good, else in the place of any other.
+// put remembers a token in the slot that has it already, else in one that is empty or
+// whose token is no longer good, else in the place of any other.
 func (c *jwtCache) put(token string, keys *jwks.Cache, set *jwks.Set, id jwtIdentity, now time.Time) {
 	if len(c.slots) == 0 {
 		return
@@ -94,12 +94,15 @@ func (c *jwtCache) put(token string, keys *jwks.Cache, set *jwks.Set, id jwtIden
 	v := &verifiedToken{hash: maphash.String(c.seed, token), keys: keys, set: set, jwtIdentity: id}
 	v.token = strings.Clone(token) // it is a part of the request's whole head
 	group := c.group(v.hash)
-	into := &group[v.hash>>32%cacheWays]
+	into, free := &group[v.hash>>32%cacheWays], false
 	for i := range group {
 		old := group[i].Load()
-		if old == nil || old.token == token || !old.good(now) {
+		if old != nil && old.token == token {
 			into = &group[i]
 			break
+		}
+		if !free && (old == nil || !old.good(now)) {
+			into, free = &group[i], true
 		}
 	}
 	c.replace(into, v)

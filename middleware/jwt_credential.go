@@ -67,9 +67,9 @@ func (k *credential) bare(value string) (token string, ok bool) {
 	scheme, rest, spaced := strings.Cut(value, " ")
 	switch {
 	case strings.EqualFold(scheme, bearer):
-		return rest, spaced && token68(rest)
+		return rest, spaced && rest != ""
 	case k.header != authorization:
-		return value, value == "" || token68(value)
+		return value, true
 	case !isToken(scheme):
 		return "", value == ""
 	}
@@ -79,15 +79,22 @@ func (k *credential) bare(value string) (token string, ok bool) {
 }
 
 // token68 says whether s has only the characters of a credential, RFC 9110, 11.2.
+// What has others may be several of them.
 func token68(s string) bool {
 	for i := range len(s) {
-		c := s[i]
-		if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.IndexByte("-._~+/=", c) >= 0) {
+		if !inToken68[s[i]] {
 			return false
 		}
 	}
 	return s != ""
 }
+
+var inToken68 = func() (t [256]bool) {
+	for _, c := range []byte("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~+/=") {
+		t[c] = true
+	}
+	return t
+}()
 
 // cookies is the value of a cookie, and how often it is there.
 func cookies(h http.Header, name string) (value string, count int) {
