@@ -26,6 +26,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	listeners := slices.Collect(maps.Values(c.m.listeners))
 	failures, skipped, keys := maps.Clone(c.m.failures), maps.Clone(c.m.skipped), c.m.keys
 	introspectors := c.m.introspectors
+	limiters := c.m.limiters
 	c.m.mu.Unlock()
 
 	for _, r := range routes {
@@ -36,6 +37,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	c.m.collectUpstreams(ch, failures, skipped)
 	collectKeys(ch, keys)
+	collectLimiters(ch, limiters)
 	collectIntrospectors(ch, introspectors)
 }
 

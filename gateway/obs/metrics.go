@@ -40,6 +40,7 @@ type Metrics struct {
 	failures  map[string]uint64 // of discovery, by upstream
 	skipped   map[string]int    // instances that discovery leaves out, by upstream
 	keys      []*keySet         // of issuers; never changed in place
+	limiters  []*watchedLimiter // never changed in place
 
 	introspectors []*introspectorSource // never changed in place
 }

@@ -40,6 +40,8 @@ func filled() *Metrics {
 	x.Status = 502
 	r.End(x, "GET", epoch.Add(4*time.Millisecond))
 	r.Mirrored("shadow", "answered")
+	r.Limited("per-second", "refused")
+	m.WatchLimiter("middleware/partner", func() LimiterState { return LimiterState{Keys: 3, Crowded: 1} })
 	l := m.Listener("web")
 	l.Opened()
 	l.Refused("too_many")

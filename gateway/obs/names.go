@@ -34,6 +34,13 @@ var (
 	mirrorRequestsDesc = desc("mirror_requests_total",
 		"Requests that were chosen to be copied to another upstream, by what became of the copy.", "route", "upstream", "result")
 
+	rateLimitedDesc = desc("rate_limited_total",
+		"Requests that did not pass a limit, by what became of them: refused, or dry_run for those that passed all the same.", "route", "limit", "result")
+	rateLimitKeysDesc = desc("rate_limit_keys",
+		"Keys of a limiter whose buckets are not full.", "limiter")
+	rateLimitCrowdedDesc = desc("rate_limit_crowded_total",
+		"Decisions about keys that share a bucket with others, because max_keys have one of their own.", "limiter")
+
 	// The counter is not called connections_total: in OpenMetrics its family
 	// would then have the same name as the gauge.
 	connectionsDesc = desc("connections",
@@ -88,5 +95,6 @@ var collectedDescs = []*prometheus.Desc{
 	endpointHealthyDesc, endpointActiveDesc, endpointAttemptsDesc, endpointFailuresDesc,
 	upstreamEndpointsDesc, upstreamPanicDesc, upstreamWaitingDesc, upstreamRetriesDesc, discoveryAgeDesc, discoveryFailuresDesc, discoverySkippedDesc,
 	jwksAgeDesc, jwksKeysDesc, jwksFailuresDesc,
+	rateLimitedDesc, rateLimitKeysDesc, rateLimitCrowdedDesc,
 	introspectionRequestsDesc, introspectionHitsDesc, introspectionOpenDesc,
 }

@@ -23,6 +23,7 @@ func TestRetain(t *testing.T) {
 			end(stable, &gateway.Exchange{Start: epoch, Upstream: name, Status: 200})
 			end(stable, &gateway.Exchange{Start: epoch, Upstream: "u", Arm: name, Status: 200})
 			stable.Mirrored(name, "answered")
+			stable.Limited(name, "refused")
 			m.DiscoveryFailed(name)
 			m.DiscoverySkipped(name, 1)
 			m.Listener(name).Retire()
@@ -40,6 +41,9 @@ func TestRetain(t *testing.T) {
 		}
 		if n := len(stable.mirrors.all()); n != 1 {
 			t.Errorf("%d counters of mirrors kept", n)
+		}
+		if n := len(stable.limits.all()); n > maxSeries {
+			t.Errorf("%d counters of limits kept", n)
 		}
 		scrape(t, m)
 		if n := len(m.listeners); n != 0 {

@@ -19,6 +19,7 @@ type Route struct {
 	series   table[target, series]
 	errors   table[failure, atomic.Uint64]
 	mirrors  table[copied, atomic.Uint64]
+	limits   table[limited, atomic.Uint64]
 }
 
 // target is where a request went.
@@ -90,6 +91,7 @@ func (r *Route) collect(ch chan<- prometheus.Metric) {
 		counter(ch, requestErrorsDesc, e.value.Load(), r.name, e.key.reason, e.key.cause.String())
 	}
 	r.collectMirrors(ch)
+	r.collectLimits(ch)
 	for _, e := range r.series.all() {
 		labels := []string{r.name, e.key.upstream, e.key.arm}
 		e.value.requests.collect(ch, r.name, e.key.upstream, e.key.arm)
@@ -112,5 +114,6 @@ func (r *Route) retain(upstreams map[string]bool) {
 		s.seen = n
 		return upstreams[to.upstream] && (!crowded || !idle)
 	})
+	r.retainLimits()
 	r.mirrors.retain(func(to copied, _ *atomic.Uint64) bool { return upstreams[to.upstream] })
 }
