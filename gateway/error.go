@@ -36,6 +36,7 @@ type Error struct {
 	RetryAfter time.Duration // > 0 becomes Retry-After
 	Close      bool          // close the HTTP/1 connection after the answer
 	Allow      string        // for 405: the value of Allow
+	GRPC       int           // status of gRPC calls; 0 is the one that Status maps to
 	Challenge  string        // for 401 and 403: the value of WWW-Authenticate
 }
 

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -87,7 +88,7 @@ func pageOf(r *http.Request, x *Exchange, e *Error) (page Page) {
 func failGRPC(w http.ResponseWriter, e *Error) {
 	h := w.Header()
 	h.Set("Content-Type", "application/grpc")
-	h.Set("Grpc-Status", strconv.Itoa(grpcCode(e.Status)))
+	h.Set("Grpc-Status", strconv.Itoa(cmp.Or(e.GRPC, grpcCode(e.Status))))
 	h.Set("Grpc-Message", strings.ReplaceAll(url.QueryEscape(e.Msg), "+", " "))
 	w.WriteHeader(http.StatusOK)
 }

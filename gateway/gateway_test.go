@@ -89,6 +89,17 @@ func TestFailAnswersGRPC(t *testing.T) {
 	}
 }
 
+func TestFailAnswersGRPCWithAStatusOfItsOwn(t *testing.T) {
+	r := httptest.NewRequest(http.MethodPost, "/orders.v1.Orders/Get", nil)
+	r.ProtoMajor = 2
+	r.Header.Set("Content-Type", "application/grpc")
+	for status, e := range map[string]*Error{"14": {Status: 429}, "8": {Status: 429, GRPC: 8}} {
+		if _, answer := fail(r, e); answer.Header.Get("Grpc-Status") != status {
+			t.Errorf("%+v: %v, want %s", e, answer.Header, status)
+		}
+	}
+}
+
 func TestExchange(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	if ExchangeOf(r) == nil {
