@@ -43,6 +43,8 @@
 //	wait-for COMMAND               repeat one of these, `grep` or `exec` until it succeeds
 //	expand FILE...                 replace $VARIABLES in files
 //	certs FOLDER NAME...           make FOLDER/NAME.pem and .key for each host, and FOLDER/ca.pem
+//	keys FILE KID...               write a JWK Set of keys under these names
+//	token VARIABLE KID [CLAIM=VALUE...]   make a JWT that the key under that name signs, see script_token_test.go
 package main
 
 import (
@@ -108,7 +110,7 @@ func commands() map[string]command {
 		"http": httpCommand, "begin": begin, "say": say, "partial": partial, "finish": finish, "leave": leave,
 		"raw": raw, "websocket": webSocket,
 		"metric": metric, "json": jsonValue,
-		"wait-for": waitFor, "expand": expand, "certs": certs,
+		"wait-for": waitFor, "expand": expand, "certs": certs, "keys": keySet, "token": token,
 	}
 }
 
