@@ -53,6 +53,10 @@ func newEcho(t *testing.T, name string) *echo {
 func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	got := request{e.name, r.Proto, r.Method, r.RequestURI, r.Host, r.Header}
 	e.seen <- got
+	h := w.Header()
+	h.Set("X-Header-Set", "of the backend")
+	h.Set("X-Header-Add", "of the backend")
+	h.Set("X-Header-Remove", "of the backend")
 	if r.ProtoMajor == 2 && gateway.IsGRPC(r) {
 		e.serveGRPC(w)
 		return
@@ -65,11 +69,7 @@ func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	h := w.Header()
 	h.Set("X-Echo", e.name)
-	h.Set("X-Header-Set", "of the backend")
-	h.Set("X-Header-Add", "of the backend")
-	h.Set("X-Header-Remove", "of the backend")
 	if status, err := strconv.Atoi(query.Get("status")); err == nil && e.fails(query.Get("key"), query.Get("times")) {
 		w.WriteHeader(status)
 	}

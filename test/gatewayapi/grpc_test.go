@@ -13,7 +13,7 @@ import (
 const echoService = "gateway_api_conformance.echo_basic.grpcecho.GrpcEcho"
 
 // call makes a call, and says who answered: a backend, or the gateway with a code.
-func (g *gate) call(authority, method string, lines ...string) string {
+func (g *gate) call(authority, method string, lines ...string) (who string, header http.Header) {
 	g.t.Helper()
 	ctx, cancel := context.WithTimeout(g.t.Context(), patience)
 	defer cancel()
@@ -46,20 +46,21 @@ func (g *gate) call(authority, method string, lines ...string) string {
 		g.t.Errorf("%s: HTTP status %d", method, resp.StatusCode)
 	}
 	if code := resp.Header.Get("Grpc-Status"); code != "" {
-		return "code " + code
+		return "code " + code, resp.Header
 	}
 	if code := resp.Trailer.Get("Grpc-Status"); code != "0" || len(body) < 5 {
-		g.t.Errorf("%s: %q with code %s", method, body, code)
-		return ""
+		g.t.Fatalf("%s: %q with code %s", method, body, code)
 	}
-	return string(body[5:])
+	return string(body[5:]), resp.Header
 }
 
-func (g *gate) wantCall(who, authority, method string, lines ...string) {
+func (g *gate) wantCall(who, authority, method string, lines ...string) reply {
 	g.t.Helper()
-	if got := g.call(authority, method, lines...); got != who {
+	got, header := g.call(authority, method, lines...)
+	if got != who {
 		g.t.Errorf("%s at %s %v: answered by %s, want %s", method, authority, lines, got, who)
 	}
+	return reply{t: g.t, header: header}
 }
 
 const unimplemented = "code 12"
@@ -150,7 +151,8 @@ func TestGRPCRouteWeight(t *testing.T) {
     use: [canary: {header: "", fallback: none, stable: a, arms: {a: {to: g1}, b: {to: g2}, c: {to: g3}}, split: {a: 70, b: 30, c: 0}}]
     to: g1`})
 	wantShares(t, 500, map[string]float64{"v1": 70, "v2": 30, "v3": 0}, func() string {
-		return g.call("a.example", echoService+"/Echo")
+		who, _ := g.call("a.example", echoService+"/Echo")
+		return who
 	})
 }
 
@@ -160,10 +162,12 @@ func TestGRPCRouteFilters(t *testing.T) {
   - match: {grpc: {}}
     use:
       - ` + modify + `
+      - headers: {response: {set: {X-Header-Set: a}, add: {X-Header-Add: b}, remove: [X-Header-Remove]}}
       - mirror: {to: g3, percent: 100, credentials: true}
       - canary: {header: "", fallback: none, arms: {stable: {headers: {request: {set: {X-Arm: stable}}}}, canary: {to: g2}}, split: {stable: 1, canary: 0}}
     to: g1`})
-	g.wantCall("v1", "a.example", echoService+"/Echo", "X-Header-Add-Append: append-val-1", "X-Header-Remove: a")
+	g.wantCall("v1", "a.example", echoService+"/Echo", "X-Header-Add-Append: append-val-1", "X-Header-Remove: a").
+		wantHeader("X-Header-Set: a", "X-Header-Add: of the backend,b", "X-Header-Remove:")
 	for _, name := range []string{"v1", "v3"} {
 		reply{t: t, sent: g.echoes[name].next(t)}.wantSent("X-Header-Set: set-overwrites-values", "X-Header-Add: header-val-1",
 			"X-Header-Add-Append: append-val-1,header-val-2", "X-Header-Remove:", "X-Arm: stable")
