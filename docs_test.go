@@ -39,7 +39,7 @@ func compile(files *config.Files) error {
 
 // Every file in configs/ is a configuration that starts.
 func TestConfigsLoad(t *testing.T) {
-	t.Setenv("CERTS", certificates(t, "example.com", "example.org"))
+	t.Setenv("CERTS", certificates(t, "example.com", "example.org", "clients"))
 	err := fs.WalkDir(configs.Files, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -62,7 +62,7 @@ func TestConfigsLoad(t *testing.T) {
 
 // Every YAML fence in every document is a configuration that starts.
 func TestFencesLoad(t *testing.T) {
-	t.Setenv("CERTS", certificates(t, "example.com", "example.org"))
+	t.Setenv("CERTS", certificates(t, "example.com", "example.org", "clients"))
 	fences := 0
 	for _, doc := range documents(t) {
 		for i, fence := range yamlFences(t, doc) {

@@ -15,10 +15,13 @@ import (
 	"github.com/pithead/pithead/gateway/config"
 )
 
-// secureListener is what a TLS listener proves itself with.
+// secureListener is what a TLS listener proves itself with, and what it wants of
+// clients.
 type secureListener struct {
-	config *tls.Config
-	pairs  *certificateSet
+	config  *tls.Config
+	pairs   *certificateSet
+	clients *clientCheck      // nil when clients are not asked for certificates
+	others  []*certificateSet // of the listeners that want something else of clients
 }
 
 // certificates loads the certificate pairs of every TLS listener.
@@ -28,6 +31,14 @@ func (c *compiler) certificates() map[string]secureListener {
 		if l.TLS != nil {
 			all[name] = c.listenerTLS(l)
 		}
+	}
+	for name, l := range all {
+		for _, other := range all {
+			if !other.clients.equal(l.clients) {
+				l.others = append(l.others, other.pairs)
+			}
+		}
+		all[name] = l
 	}
 	return all
 }
@@ -66,7 +77,7 @@ func (c *compiler) listenerTLS(l *config.Listener) secureListener {
 			return nil
 		}
 	}
-	return secureListener{conf, pairs}
+	return secureListener{config: conf, pairs: pairs, clients: c.clientTLS(l, conf)}
 }
 
 // certificate loads one pair. It has recorded what is wrong when it is not ok.
@@ -84,29 +95,40 @@ func (c *compiler) certificate(pair *config.Certificate) (_ *tls.Certificate, ok
 	return &loaded, true
 }
 
-// authorities reads a file of certificate authorities. A file of which a part
-// cannot be read is refused: trust must not depend on how far a reader came.
+// authorities makes a pool out of a file of certificate authorities.
 func (c *compiler) authorities(field *string) (pool *x509.CertPool, print string, ok bool) {
-	data, ok := c.file(field)
+	certs, print, ok := c.authorityCerts(field)
 	if !ok {
 		return nil, "", false
 	}
 	pool = x509.NewCertPool()
-	rest, n := data, 0
-	for block, after := pem.Decode(rest); block != nil; block, after = pem.Decode(rest) {
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if n++; err != nil || block.Type != "CERTIFICATE" {
-			c.fail(field, "block %d of %s, a %s, is no certificate", n, *field, block.Type)
-			return nil, "", false
-		}
+	for _, cert := range certs {
 		pool.AddCert(cert)
-		rest = after
 	}
-	if n == 0 || bytes.Contains(rest, []byte("-----BEGIN")) {
-		c.fail(field, "certificate %d of %s cannot be read", n+1, *field)
+	return pool, print, true
+}
+
+// authorityCerts reads a file of certificate authorities. A file of which a part
+// cannot be read is refused: trust must not depend on how far a reader came.
+func (c *compiler) authorityCerts(field *string) (certs []*x509.Certificate, print string, ok bool) {
+	data, ok := c.file(field)
+	if !ok {
 		return nil, "", false
 	}
-	return pool, fingerprint(data), true
+	rest := data
+	for block, after := pem.Decode(rest); block != nil; block, after = pem.Decode(rest) {
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil || block.Type != "CERTIFICATE" {
+			c.fail(field, "block %d of %s, a %s, is no certificate", len(certs)+1, *field, block.Type)
+			return nil, "", false
+		}
+		certs, rest = append(certs, cert), after
+	}
+	if len(certs) == 0 || bytes.Contains(rest, []byte("-----BEGIN")) {
+		c.fail(field, "certificate %d of %s cannot be read", len(certs)+1, *field)
+		return nil, "", false
+	}
+	return certs, fingerprint(data), true
 }
 
 // maxPEM bounds a file of certificates: the authorities of a whole system take a

@@ -155,7 +155,7 @@ func TestSchema(t *testing.T) {
 // that know the schema have nothing against it.
 func TestConfigs(t *testing.T) {
 	p := newProcess(t)
-	for _, name := range []string{"example.com", "example.org"} {
+	for _, name := range []string{"example.com", "example.org", "clients"} {
 		p.pair(name, "", name)
 		p.write(name+".pem", p.read(name+".crt"))
 	}

@@ -66,7 +66,7 @@ func (s *Snapshot) route(r *http.Request, x *gateway.Exchange) (*compiledRoute, 
 	if err != nil {
 		return nil, err
 	}
-	if r.TLS != nil && s.tls[x.Listener].pairs.misdirected(r.TLS.ServerName, r.Host) {
+	if r.TLS != nil && s.tls[x.Listener].misdirected(r) {
 		return nil, errMisdirected
 	}
 	x.Request = r

@@ -54,6 +54,8 @@ type TLS struct {
 	Certificates []Certificate `yaml:"certificates,required"`
 	// MinVersion is `1.2` or `1.3`. Default: 1.2.
 	MinVersion string `yaml:"min_version"`
+	// Client asks clients for certificates of their own.
+	Client *ClientTLS `yaml:"client"`
 }
 
 // Certificate is a certificate chain and its key.

@@ -159,6 +159,11 @@ func secondFiles(c *config.Config) []string {
 		for i := range l.TLS.Certificates {
 			pair(&l.TLS.Certificates[i])
 		}
+		if l.TLS.Client != nil {
+			for i, ca := range l.TLS.Client.CA {
+				paths = append(paths, c.Path(&l.TLS.Client.CA[i], ca))
+			}
+		}
 	}
 	for _, u := range c.Upstreams {
 		if u.TLS == nil {

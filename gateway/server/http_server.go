@@ -49,7 +49,7 @@ func protocolsOf(l *config.Listener) *http.Protocols {
 // reload changes them without touching a socket. Session tickets are those of
 // the front and outlive a reload: crypto/tls rotates their keys, and as long as
 // no client certificates are asked for, a resumed session proves nothing that a
-// reload could have withdrawn (CVE-2025-68121).
+// reload could have withdrawn. Where they are, there are no tickets (CVE-2025-68121).
 func listenerTLS(current func() (*tls.Config, error)) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
