@@ -34,7 +34,7 @@ var rooms = map[string][]string{
 	"gateway/balance/balancetest": {"gateway"},
 	"gateway/upstream":            {"gateway", "gateway/keep"},
 	"gateway/proxy":               {"gateway", "gateway/canon"},
-	"middleware":                  {"gateway", "gateway/canon", "gateway/jwks", "gateway/keep", "gateway/kind", "gateway/limiter", "gateway/obs", "gateway/siphash"},
+	"middleware":                  {"gateway", "gateway/canon", "gateway/jwks", "gateway/keep", "gateway/kind", "gateway/limiter", "gateway/obs", "gateway/sealed", "gateway/siphash"},
 	"middleware/middlewaretest":   {"gateway", "gateway/config", "gateway/keep", "gateway/kind", "gateway/obs", "middleware"},
 	"discovery":                   {"gateway", "gateway/keep", "gateway/kind"},
 	"discovery/discoverytest":     {"gateway", "discovery"},
