@@ -72,6 +72,30 @@ func TestHTTPRouteBackendRequestHeaderModifier(t *testing.T) {
 	f("/response").wantHeader("X-Header-Set: a", "X-Header-Add: of the backend,b", "X-Header-Remove:")
 }
 
+func TestHTTPRouteRequestHeaderModifierBackendWeights(t *testing.T) {
+	g := serve(t, setup{routes: `
+  - match: {}
+    use:
+      - headers: {request: {set: {X-Backend: none, X-All: all}}}
+      - canary:
+          header: ""
+          fallback: none
+          arms:
+            stable: {to: v1, headers: {request: {set: {X-Backend: first}}}}
+            canary: {to: v2, headers: {request: {set: {X-Backend: second}}}}
+          split: {stable: 1, canary: 1}
+    to: v1`})
+	met := make(map[string]bool)
+	for range 50 {
+		got := g.ask("GET http://a.example/")
+		met[got.sent.Backend] = true
+		got.wantSent("X-Backend: "+map[string]string{"v1": "first", "v2": "second"}[got.sent.Backend], "X-All: all")
+	}
+	if len(met) != 2 {
+		t.Errorf("only %v have answered", met)
+	}
+}
+
 func TestHTTPRouteTimeoutRequest(t *testing.T) {
 	g := serve(t, setup{routes: `
   - {match: {path: /request-timeout}, timeout: 100ms, to: v1}
@@ -142,6 +166,22 @@ func TestHTTPRouteRetry(t *testing.T) {
 	}
 	if got := g.ask("GET http://a.example/retry/connection-error"); got.status != 204 {
 		t.Errorf("after a connection that was reset: %d", got.status)
+	}
+}
+
+// Time that runs out is a failure like another, within the time of the request.
+func TestHTTPRouteRetryBackendTimeout(t *testing.T) {
+	g := serve(t, setup{routes: `
+  - {match: {path: /twice}, use: [retry: {attempts: 2, codes: [500], per_try_timeout: 100ms}], to: v1}
+  - {match: {path: /once}, timeout: 200ms, use: [retry: {attempts: 2, codes: [500], per_try_timeout: 10s}], to: v1}`})
+	g.want("v1", "GET http://a.example/twice?hang&times=2&key=a")
+	if n := g.echoes["v1"].count("a"); n != 3 {
+		t.Errorf("%d attempts, want 3", n)
+	}
+	g.want("504", "GET http://a.example/twice?hang&times=3&key=b")
+	g.want("504", "GET http://a.example/once?hang&times=1&key=c")
+	if n := g.echoes["v1"].count("c"); n != 1 {
+		t.Errorf("%d attempts after the end of the request, want 1", n)
 	}
 }
 

@@ -24,10 +24,11 @@ type request struct {
 
 // echo is a backend that answers with what it got. The query of a request can ask
 // for more: `wait` for an answer that comes only when the test releases it or the
-// gateway gives up, and `status=500&times=2&key=a` for that status in answer to
-// the first two requests with the key.
+// gateway gives up, `hang&times=2&key=a` for none to the first two requests with
+// the key, and `status=500&times=2&key=a` for that status in answer to them.
 type echo struct {
 	addr    string
+	stop    func()
 	name    string
 	release chan struct{}
 	seen    chan request
@@ -45,7 +46,7 @@ func newEcho(t *testing.T, name string) *echo {
 	s.Config.Protocols.SetUnencryptedHTTP2(true)
 	s.Start()
 	t.Cleanup(s.Close)
-	e.addr = s.Listener.Addr().String()
+	e.addr, e.stop = s.Listener.Addr().String(), s.Close
 	return e
 }
 
@@ -62,6 +63,10 @@ func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	query := r.URL.Query()
+	if query.Has("hang") && e.fails(query.Get("key"), query.Get("times")) {
+		<-r.Context().Done()
+		return
+	}
 	if query.Has("wait") {
 		select {
 		case <-e.release:

@@ -78,6 +78,27 @@ func TestHTTPRouteListenerHostnameMatching(t *testing.T) {
 	}
 }
 
+// A host that is a listener's own ends there: what its routes leave over is not for
+// those of a less specific one. Here that is said by a last route for the host.
+func TestGatewayHTTPListenerIsolation(t *testing.T) {
+	g := serve(t, setup{routes: `
+  - {match: {prefix: /empty-hostname}, to: v1}
+  - {match: {host: "*.example.com", prefix: /wildcard-example-com}, to: v1}
+  - {match: {host: "*.foo.example.com", prefix: /wildcard-foo-example-com}, to: v1}
+  - {match: {host: abc.foo.example.com, prefix: /abc-foo-example-com}, to: v1}
+  - {match: {hosts: ["*.example.com", "*.foo.example.com", abc.foo.example.com]}, use: [respond: {status: 404}]}`})
+	paths := []string{"/empty-hostname", "/wildcard-example-com", "/wildcard-foo-example-com", "/abc-foo-example-com"}
+	for i, host := range []string{"bar.com", "bar.example.com", "bar.foo.example.com", "abc.foo.example.com"} {
+		for j, path := range paths {
+			who := "404"
+			if i == j {
+				who = "v1"
+			}
+			g.want(who, "GET http://"+host+path)
+		}
+	}
+}
+
 func TestHTTPRouteListenerPortMatching(t *testing.T) {
 	g := serve(t, setup{
 		listeners: "  a: {address: \"127.0.0.1:0\"}\n  b: {address: \"127.0.0.1:0\"}\n  c: {address: \"127.0.0.1:0\"}",

@@ -54,6 +54,20 @@ func TestHTTPRouteSessionPersistence(t *testing.T) {
 	}
 }
 
+// A session moves when its endpoint is gone, and stays where it has moved to.
+func TestHTTPRouteSessionPersistenceMoves(t *testing.T) {
+	g := serve(t, setup{upstreams: three, routes: `  - {match: {}, use: [affinity: {cookie: route}], to: three}`})
+	first := g.ask("GET http://a.example/")
+	g.echoes[first.sent.Backend].stop()
+	moved := g.ask("GET http://a.example/", tokenOf(first))
+	if moved.status != 200 || moved.sent.Backend == first.sent.Backend || tokenOf(moved) == tokenOf(first) || tokenOf(moved) == "Cookie: " {
+		t.Fatalf("%d by %s, token %s after %s", moved.status, moved.sent.Backend, tokenOf(moved), tokenOf(first))
+	}
+	for range 4 {
+		g.want(moved.sent.Backend, "GET http://a.example/", tokenOf(moved))
+	}
+}
+
 func TestGRPCRouteSessionPersistence(t *testing.T) {
 	g := serve(t, setup{upstreams: three, routes: `
   - {match: [{grpc: {}}, {path: /token}], use: [affinity: {cookie: route}], to: three}`})
