@@ -214,3 +214,17 @@ func TestAffinityBudget(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func BenchmarkAffinity(b *testing.B) {
+	step := middlewaretest.Build(b, middlewaretest.Env(b, middlewaretest.NewCluster("orders")), "affinity: {cookie: route}")
+	x := &gateway.Exchange{Endpoint: &gateway.Endpoint{ID: 7}, UpstreamHeaders: time.Now()}
+	h, w := step.Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})), discard{http.Header{}}
+	r := gateway.WithExchange(middlewaretest.Request(b, "GET /"), x)
+	h.ServeHTTP(w, r)
+	value, _, _ := strings.Cut(w.h.Get("Set-Cookie"), ";")
+	r.Header.Set("Cookie", value)
+	b.ReportAllocs()
+	for b.Loop() {
+		h.ServeHTTP(w, r)
+	}
+}

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/pithead/pithead/gateway"
@@ -42,3 +43,20 @@ func TestSessions(t *testing.T) {
 type first []*gateway.Endpoint
 
 func (f first) Pick(*gateway.Exchange) *gateway.Endpoint { return f[0] }
+
+// The last of a hundred endpoints is the furthest.
+func BenchmarkSession(b *testing.B) {
+	c := New(Options{Name: "u", Feed: NewFeed("u", nil, quiet), Policy: func(eps []*gateway.Endpoint) gateway.Picker { return first(eps) }})
+	targets := make([]gateway.Target, 100)
+	for i := range targets {
+		targets[i] = gateway.Target{Addr: fmt.Sprintf("10.0.0.%d:1", i), Weight: 1}
+	}
+	c.update(targets)
+	x := &gateway.Exchange{Session: endpointID("u", "10.0.0.99:1")}
+	b.ReportAllocs()
+	for b.Loop() {
+		if ep, err := c.Pick(x); err != nil || ep.ID != x.Session {
+			b.Fatal(ep, err)
+		}
+	}
+}
