@@ -66,7 +66,7 @@ func wholeConfig(table, example string) string {
 	case "balancing policy":
 		balance = indented("      ")
 	}
-	return "upstreams:\n  orders:\n    arms: {stable: {tag: stable}, canary: {tag: canary}}\n    discover: " + discover +
+	return "upstreams:\n  auth: {discover: {static: {targets: [\"192.0.2.8:80\"]}}}\n  orders:\n    arms: {stable: {tag: stable}, canary: {tag: canary}}\n    discover: " + discover +
 		"\n    balance: " + balance + "\nroutes:\n  - match: {prefix: /}\n    to: orders\n    use: " + use + "\n"
 }
 

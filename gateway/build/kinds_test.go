@@ -78,7 +78,7 @@ func checkExample(t *testing.T, s *jsonschema.Schema, table, example string) {
 	indented := func(by string) string { return by + strings.ReplaceAll(example, "\n", "\n"+by) + "\n" }
 	source := "    discover: {static: {targets: [\"127.0.0.1:9000\"]}}\n"
 	arms := "    arms: {stable: {tag: s}, canary: {tag: c}}\n"
-	text := "upstreams:\n  orders:\n" // as examples call it
+	text := "upstreams:\n  auth: {discover: {static: {targets: [\"192.0.2.8:80\"]}}}\n  orders:\n" // as examples call them
 	switch table {
 	case "discovery source":
 		text += "    discover:\n" + indented("      ") + arms
