@@ -104,10 +104,10 @@ func (c OIDCConfig) Validate() error {
 
 func (c OIDCConfig) validateClient() error {
 	var errs []error
-	if c.Issuer != "" {
-		if err := (jwks.Remote{Issuer: c.Issuer}).Check(); err != nil {
-			errs = append(errs, kind.At("issuer", "%s %w", c.Issuer, err))
-		}
+	if strings.HasPrefix(c.Issuer, schemeHTTP+"://") && (jwks.Remote{Issuer: c.Issuer}).Check() != nil {
+		errs = append(errs, kind.At("issuer", "is not https: whoever can change its answers can log in as anybody"))
+	} else if err := (jwks.Remote{Issuer: c.Issuer}).Check(); c.Issuer != "" && err != nil {
+		errs = append(errs, kind.At("issuer", "%s %w", c.Issuer, err))
 	}
 	if !slices.Contains(c.Scopes, scopeOpenID) {
 		errs = append(errs, kind.At("scopes", "openid is missing, without which the provider does not say who has logged in"))

@@ -111,7 +111,9 @@ func TestOIDCCallbackRefusesWhatIsNotItsLogin(t *testing.T) {
 		})
 	}
 	tokenWith := func(edit members) func(*testing.T, *oidcBrowser) middlewaretest.Answer {
-		return func(_ *testing.T, b *oidcBrowser) middlewaretest.Answer { return b.get(p.login(b.toProvider(b.get("/")), edit)) }
+		return func(_ *testing.T, b *oidcBrowser) middlewaretest.Answer {
+			return b.get(p.login(b.toProvider(b.get("/")), edit))
+		}
 	}
 	f("K16 state of nobody", "oidc_state", func(_ *testing.T, b *oidcBrowser) middlewaretest.Answer {
 		return b.get("/oauth2/callback?code=x&state=made-up")
