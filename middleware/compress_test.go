@@ -3,6 +3,7 @@ package middleware_test
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -215,7 +216,7 @@ func TestCompressBrokenOff(t *testing.T) {
 	r := gateway.WithExchange(middlewaretest.Request(t, "GET /\nAccept-Encoding: gzip"), new(gateway.Exchange))
 	func() {
 		defer func() {
-			if v := recover(); v != http.ErrAbortHandler {
+			if v, _ := recover().(error); !errors.Is(v, http.ErrAbortHandler) {
 				t.Errorf("recovered %v", v)
 			}
 		}()
@@ -229,7 +230,7 @@ func TestCompressBrokenOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.ReadAll(in); err != io.ErrUnexpectedEOF {
+	if _, err := io.ReadAll(in); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("%v, want an answer without an end", err)
 	}
 	w = httptest.NewRecorder()

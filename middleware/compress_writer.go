@@ -164,14 +164,7 @@ func (w *compressWriter) Write(p []byte) (int, error) {
 func (w *compressWriter) unhold() error {
 	held := w.held
 	w.held = nil
-	if len(held) == 0 {
-		return nil
-	}
-	if w.enc != nil {
-		_, err := w.enc.Write(held)
-		return err
-	}
-	_, err := w.ResponseWriter.Write(held)
+	_, err := w.Write(held)
 	return err
 }
 

@@ -76,14 +76,14 @@ func (b *inflatedBody) Read(p []byte) (n int, err error) {
 		b.err = errInflated
 	case b.out > ratioGrace && b.out/b.per > b.source.n:
 		b.err = errRatio
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		b.err = b.end()
 	case err != nil:
 		b.err = b.blame(err)
 	default:
 		return n, nil
 	}
-	if b.err != io.EOF {
+	if !errors.Is(b.err, io.EOF) {
 		n = 0 // nothing of a body that is refused
 	}
 	return n, b.err
@@ -94,7 +94,7 @@ func (b *inflatedBody) end() error {
 	if _, err := b.in.ReadByte(); err == nil {
 		return errMalformed
 	}
-	if b.source.err != io.EOF {
+	if !errors.Is(b.source.err, io.EOF) {
 		return b.source.err
 	}
 	return io.EOF
