@@ -147,6 +147,8 @@ func (m *introspection) find(r *http.Request) (string, *gateway.Error) {
 		return "", m.refuse.missing
 	case len(token) > maxOpaqueToken:
 		return "", m.refuse.large
+	case token != "" && !token68(token):
+		return "", m.refuse.ambiguous // perhaps several of them
 	}
 	return token, nil
 }
