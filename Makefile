@@ -37,7 +37,7 @@ run-consul: build $(BIN)/consul ## the same, with the upstreams registered in a 
 ## ---- check
 
 .PHONY: test
-test: fmt-check lint check-generate unit script docker bench-check conformance ## everything: format, lint, generated files, unit, scripts, real Consul, images, conformance
+test: fmt-check lint check-generate unit script docker oidc bench-check conformance ## everything: format, lint, generated files, unit, scripts, real Consul, a real OpenID provider, images, conformance
 
 .PHONY: unit
 unit: $(BIN)/consul ## unit and documentation tests with the race detector, against a real Consul too
@@ -55,6 +55,10 @@ conformance: build $(call stamp,conformance) $(call stamp,interop) ## Connect an
 .PHONY: docker
 docker: $(BIN)/consul $(BIN)/promtool ## the images and all files of docker/, checked and run without a Docker engine
 	cd test/docker && PITHEAD_CONSUL=$(BIN)/consul PITHEAD_PROMTOOL=$(BIN)/promtool go test ./...
+
+.PHONY: oidc
+oidc: test/oidc/node_modules/.package-lock.json ## logins at a real OpenID provider; needs Node.js 18 and npm
+	go test -race -tags oidc ./test/oidc
 
 .PHONY: faults
 faults: $(BIN)/consul ## the fault runs in full length: minutes, not seconds
@@ -106,6 +110,9 @@ $(BIN)/consul: test/consul/go.mod
 	@echo "building Consul for the tests: 5 to 10 minutes when nothing is cached"
 	cd test/consul && go build -trimpath -ldflags '-s -w' -o $@ github.com/hashicorp/consul
 	@touch $@
+
+test/oidc/node_modules/.package-lock.json: test/oidc/package-lock.json
+	cd test/oidc && npm ci --no-audit --no-fund && touch node_modules/.package-lock.json
 
 $(BIN)/promtool: test/promtool/go.mod
 	@echo "building promtool for the tests: some minutes when nothing is cached"

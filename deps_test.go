@@ -52,6 +52,7 @@ var rooms = map[string][]string{
 	"test/consultest": {},
 	"test/gatewayapi": {},
 	"test/hostile":    {},
+	"test/oidc":       {},
 }
 
 // outside lists modules that only one room may import.
