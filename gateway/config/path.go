@@ -3,6 +3,7 @@ package config
 import (
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/pithead/pithead/gateway/kind"
 )
@@ -24,6 +25,28 @@ func (s slot) at() place {
 
 func (s slot) errorf(format string, args ...any) *Error {
 	return s.node.file.errorAt(s.at(), format, args...)
+}
+
+// within is the place of a line and a column of a text, both from 1. It is the
+// text's own where the file has it in another form, with escapes for example.
+func (s slot) within(line, column int) place {
+	at := s.at()
+	lines := strings.Split(s.node.text, "\n")
+	if s.node.kind != scalarNode || line < 1 || line > len(lines) || lines[line-1] == "" {
+		return at
+	}
+	for _, below := range [...]int{line - 1, line} { // a block scalar begins on the next line
+		p := place{at.line + below, 0}
+		if p.line > s.node.file.lineCount() {
+			break
+		}
+		before, _, found := strings.Cut(s.node.file.line(p.line), lines[line-1])
+		if n := utf8.RuneCountInString(before); found && (below > 0 || n+1 >= at.column) {
+			p.column = n + column
+			return p
+		}
+	}
+	return at
 }
 
 // find follows a path such as "split.canary" or "rules[2].cidr" as far as the
@@ -71,7 +94,7 @@ func (d *document) settingErrors(find func(path string) (slot, string), err erro
 		if rest != "" {
 			msg = rest + ": " + msg
 		}
-		e := found.errorf("%s", d.scrub(found.node, msg))
+		e := found.node.file.errorAt(found.within(se.Line, se.Column), "%s", d.scrub(found.node, msg))
 		e.Err = se.Err
 		all = append(all, e)
 	}

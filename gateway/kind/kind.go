@@ -100,6 +100,8 @@ func (k *Kind[E, T]) Decode(decode Decoder) (Settings[E, T], error) { return k.d
 type SettingError struct {
 	Path string // of the setting within its block: "split.canary", "rules[2].cidr"; "" is the block
 	Err  error
+
+	Line, Column int // within the text of the setting, from 1; 0 is all of it
 }
 
 func (e *SettingError) Error() string {
@@ -115,6 +117,12 @@ func (e *SettingError) Unwrap() error { return e.Err }
 // functions. Several of them go together with errors.Join.
 func At(path, format string, args ...any) error {
 	return &SettingError{Path: path, Err: fmt.Errorf(format, args...)}
+}
+
+// In is At for a place within a text, such as an expression, in lines and
+// characters from 1.
+func In(path string, line, column int, format string, args ...any) error {
+	return &SettingError{Path: path, Err: fmt.Errorf(format, args...), Line: line, Column: column}
 }
 
 // SettingErrors takes err apart into the setting errors that it joins. An error
