@@ -26,7 +26,7 @@ func init() {
 //	basic_auth:
 //	  users:
 //	    ada: $2a$10$thupCp/P/KrYBkuwuFggU.mNTuQ/F81nQPR8HpvkNmXfGFaAwbVWy
-//	  realm: back office
+//	  header: x-user
 //
 // Passwords are kept as bcrypt (`htpasswd -nB -C 12 ada`) or Argon2id in the PHC form
 // (`$argon2id$v=19$m=65536,t=3,p=4$...`). MD5, SHA-1, crypt and plain text are refused.
