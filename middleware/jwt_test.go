@@ -1,6 +1,7 @@
 package middleware_test
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -105,9 +106,7 @@ func TestJWTIssuers(t *testing.T) {
 		"    - {issuer: https://b.example, audience: any, algorithms: [EdDSA], jwks: {inline: '{\"keys\":[" + jwkOf("b", signers()["ed"], "") + "," + jwkOf("rsa", signers()["rsa"], "") + "]}'}}\n"
 	with := func(iss, alg, kid, signer string, claims members) string {
 		all := goodClaims(members{"iss": iss})
-		for name, v := range claims {
-			all[name] = v
-		}
+		maps.Copy(all, claims)
 		return bearer(tokenWith(t, members{"alg": alg, "kid": kid}, all, signer))
 	}
 	middlewaretest.Run(t, env, block, []middlewaretest.Case{

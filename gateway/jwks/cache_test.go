@@ -125,6 +125,9 @@ func ask(t *testing.T, c *jwks.Cache, kid string) error {
 	return err
 }
 
+// pass lets time pass in a bubble.
+func pass(d time.Duration) { <-time.After(d) }
+
 func wantErr(t *testing.T, got, want error) {
 	t.Helper()
 	if !errors.Is(got, want) {
@@ -139,7 +142,7 @@ func TestCacheRefreshes(t *testing.T) {
 			p := &provider{document: edSet("a"), maxAge: maxAge}
 			cached(t, p, func(t *testing.T, c *jwks.Cache) {
 				wantErr(t, ask(t, c, "a"), nil)
-				time.Sleep(time.Hour)
+				pass(time.Hour)
 				gaps := p.gaps()
 				for _, d := range gaps {
 					if d < least || d > most {
@@ -165,13 +168,13 @@ func TestCacheKeepsTheLastGoodSet(t *testing.T) {
 			p := &provider{document: edSet("a")}
 			cached(t, p, func(t *testing.T, c *jwks.Cache) {
 				p.set(func(p *provider) { p.document = document })
-				time.Sleep(time.Hour)
+				pass(time.Hour)
 				wantErr(t, ask(t, c, "a"), nil)
 				if s := c.State(); s.Failures < 10 || s.Keys != 1 || time.Since(s.Confirmed) < 50*time.Minute {
 					t.Errorf("state %+v", s)
 				}
 				p.set(func(p *provider) { p.document = edSet("b") })
-				time.Sleep(time.Minute)
+				pass(time.Minute)
 				wantErr(t, ask(t, c, "b"), nil)
 				wantErr(t, ask(t, c, "a"), jwks.ErrUnknownKey)
 			})
@@ -190,15 +193,15 @@ func TestCacheStale(t *testing.T) {
 		cached(t, p, func(t *testing.T, c *jwks.Cache) {
 			p.set(func(p *provider) { p.err = errors.New("gone") })
 			for range 60 {
-				time.Sleep(time.Minute)
+				pass(time.Minute)
 				wantErr(t, ask(t, c, "a"), nil)
 			}
-			time.Sleep(22 * time.Hour)
+			pass(22 * time.Hour)
 			wantErr(t, ask(t, c, "a"), nil)
-			time.Sleep(2 * time.Hour)
+			pass(2 * time.Hour)
 			wantErr(t, ask(t, c, "a"), jwks.ErrNoKeys)
 			p.set(func(p *provider) { p.err = nil })
-			time.Sleep(time.Minute)
+			pass(time.Minute)
 			wantErr(t, ask(t, c, "a"), nil)
 		})
 	})
@@ -209,7 +212,7 @@ func TestCacheStartsWithoutTheIssuer(t *testing.T) {
 		p := &provider{document: edSet("a"), err: errors.New("refused")}
 		cached(t, p, func(t *testing.T, c *jwks.Cache) {
 			wantErr(t, ask(t, c, "a"), jwks.ErrNoKeys)
-			time.Sleep(10 * time.Minute)
+			pass(10 * time.Minute)
 			if n := p.count(); n < 20 || n > 30 {
 				t.Errorf("%d attempts in 10 minutes", n)
 			}
@@ -219,7 +222,7 @@ func TestCacheStartsWithoutTheIssuer(t *testing.T) {
 			default:
 			}
 			p.set(func(p *provider) { p.err = nil })
-			time.Sleep(34 * time.Second)
+			pass(34 * time.Second)
 			wantErr(t, ask(t, c, "a"), nil)
 			<-c.Ready()
 		})
@@ -227,7 +230,7 @@ func TestCacheStartsWithoutTheIssuer(t *testing.T) {
 	t.Run("K02: never answers", func(t *testing.T) {
 		p := &provider{document: edSet("a"), slow: time.Hour}
 		cached(t, p, func(t *testing.T, c *jwks.Cache) {
-			time.Sleep(5*time.Second + time.Millisecond)
+			pass(5*time.Second + time.Millisecond)
 			if s := c.State(); s.Failures != 1 {
 				t.Errorf("state %+v after 5 s", s)
 			}
@@ -244,7 +247,7 @@ func TestCacheUnknownKeys(t *testing.T) {
 				if i%100 == 0 {
 					wantErr(t, ask(t, c, "a"), nil)
 				}
-				time.Sleep(100 * time.Millisecond)
+				pass(100 * time.Millisecond)
 			}
 			// An hour: one at the start, one at once for the first token, one a minute.
 			if n := p.count(); n > 62 || n < 55 {
@@ -260,7 +263,7 @@ func TestCacheUnknownKeys(t *testing.T) {
 	t.Run("J35: a new key works at once", func(t *testing.T) {
 		p := &provider{document: edSet("a")}
 		cached(t, p, func(t *testing.T, c *jwks.Cache) {
-			time.Sleep(time.Minute)
+			pass(time.Minute)
 			p.set(func(p *provider) { p.document = edSet("b") })
 			wantErr(t, ask(t, c, "b"), jwks.ErrUnknownKey)
 			synctest.Wait()
@@ -268,9 +271,9 @@ func TestCacheUnknownKeys(t *testing.T) {
 			wantErr(t, ask(t, c, "a"), jwks.ErrUnknownKey)
 			// The next one, right after it, waits for its minute.
 			p.set(func(p *provider) { p.document = edSet("c") })
-			time.Sleep(time.Second)
+			pass(time.Second)
 			wantErr(t, ask(t, c, "c"), jwks.ErrUnknownKey)
-			time.Sleep(time.Minute)
+			pass(time.Minute)
 			wantErr(t, ask(t, c, "c"), nil)
 		})
 	})
@@ -279,7 +282,7 @@ func TestCacheUnknownKeys(t *testing.T) {
 		cached(t, p, func(t *testing.T, c *jwks.Cache) {
 			before, _ := c.Set(time.Now())
 			p.set(func(p *provider) { p.document = edSet("b") })
-			time.Sleep(6 * time.Minute)
+			pass(6 * time.Minute)
 			wantErr(t, ask(t, c, "a"), jwks.ErrUnknownKey)
 			if after, _ := c.Set(time.Now()); after == before {
 				t.Error("the set is the old one")
@@ -292,7 +295,7 @@ func TestCacheUnknownKeys(t *testing.T) {
 			p.set(func(p *provider) { p.err = errors.New("gone") })
 			for range 6000 {
 				wantErr(t, ask(t, c, "junk"), jwks.ErrUnknownKey)
-				time.Sleep(100 * time.Millisecond)
+				pass(100 * time.Millisecond)
 			}
 			if n := p.count(); n > 30 {
 				t.Errorf("%d requests to the issuer in 10 minutes", n)
@@ -305,7 +308,7 @@ func TestCacheSetStaysTheSame(t *testing.T) {
 	p := &provider{document: edSet("a")}
 	cached(t, p, func(t *testing.T, c *jwks.Cache) {
 		before, _ := c.Set(time.Now())
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		if after, _ := c.Set(time.Now()); after != before {
 			t.Error("another set for the same document")
 		}
