@@ -22,6 +22,7 @@
 //	gateway/admin     the admin API
 //	gateway/obs       metrics and the access log
 //	gateway/kind      the one plug-in table
+//	gateway/limiter   buckets for a bounded number of keys
 //	gateway/keep      values that outlive a reload
 //	middleware        one file per middleware
 //	discovery         one file per source of endpoints

@@ -166,7 +166,7 @@ func (k *rateKey) of(r *http.Request, x *gateway.Exchange) (key uint64, whole bo
 		if !ok {
 			hash, tag, whole = k.address(x.Client), k.client, false
 		}
-		key = k.table.Join(k.table.Join(key, tag), hash)
+		key = k.table.Join(key^tag, hash)
 	}
 	return key, whole
 }

@@ -40,8 +40,8 @@ func says(lines string) asked {
 	return asked{"GET /\n" + lines, caller{client: client4}}
 }
 
-// TestRateLimitKeys sends requests through a limit of one for each key. same says of
-// each whether it has the key of one before it, and so is refused.
+// Requests go through a limit of one for each key: what passes (+) has a new key, what
+// is refused (-) that of one before it. An exclamation mark is a 400.
 func TestRateLimitKeys(t *testing.T) {
 	f := func(name, settings string, want string, requests ...asked) {
 		t.Helper()

@@ -248,7 +248,7 @@ func TestRateLimitCostsNoAllocation(t *testing.T) {
 func BenchmarkRateLimit(b *testing.B) {
 	env := middlewaretest.Env(b, middlewaretest.NewCluster("orders"))
 	for _, key := range []string{"client", "subject", "header:x-user"} {
-		step := middlewaretest.Build(b, env, "rate_limit: {rate: 1000000/s, key: "+key+"}")
+		step := middlewaretest.Build(b, env, "rate_limit: {rate: 1000000/s, burst: 1000000000000, key: "+key+"}")
 		h := step.Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 		r := middlewaretest.Request(b, "GET /\nX-User: 8f14e45f-ceea-467f-a8f2-3b1d6c2f9a01")
 		r = gateway.WithExchange(r, &gateway.Exchange{Client: netip.MustParseAddr(client6), Subject: "8f14e45f-ceea-467f-a8f2-3b1d6c2f9a01"})
