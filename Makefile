@@ -58,7 +58,7 @@ docker: $(BIN)/consul $(BIN)/promtool ## the images and all files of docker/, ch
 
 .PHONY: oidc
 oidc: test/oidc/node_modules/.package-lock.json ## logins at a real OpenID provider; needs Node.js 18 and npm
-	go test -race -tags oidc ./test/oidc
+	go test -race -count=1 -tags oidc ./test/oidc
 
 .PHONY: faults
 faults: $(BIN)/consul ## the fault runs in full length: minutes, not seconds

@@ -29,16 +29,16 @@ const (
 // oidcAuth is the running middleware. It never changes after newOIDC.
 type oidcAuth struct {
 	OIDCConfig
-	audience        *jwtIssuer // of which only the audience is used
-	headers         []claimHeader
-	keys            *jwtKeys
-	kept            *oidcKept
-	sessions        *sealed.Keyring
-	logins          *sealed.Keyring
-	safe, plain     oidcJars
-	csrf            *http.CrossOriginProtection
-	refuse          oidcRefusals
-	external, local string // scheme and host; "" is the request's. Where a logout ends, within
+	audience    *jwtIssuer // of which only the audience is used
+	headers     []claimHeader
+	keys        *jwtKeys
+	kept        *oidcKept
+	sessions    *sealed.Keyring
+	logins      *sealed.Keyring
+	safe, plain oidcJars
+	csrf        *http.CrossOriginProtection
+	refuse      oidcRefusals
+	external    string // scheme and host; "" is the request's
 }
 
 // oidcKept is what blocks with the same key, provider and client share, and reloads
@@ -57,6 +57,9 @@ type oidcJars struct {
 }
 
 func newOIDC(c OIDCConfig, env Env) (gateway.Step, error) {
+	if err := c.reachable(env); err != nil {
+		return gateway.Step{}, err
+	}
 	m := &oidcAuth{
 		OIDCConfig: c, audience: &jwtIssuer{audiences: []string{c.ClientID}}, csrf: http.NewCrossOriginProtection(),
 		refuse: newOIDCRefusals(), safe: newOIDCJars(c.Cookie.Name, true), external: c.ExternalURL,

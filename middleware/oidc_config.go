@@ -162,6 +162,25 @@ func (c OIDCConfig) validatePaths() error {
 	return errors.Join(errs...)
 }
 
+// reachable checks that the route matches the paths of a block that is its alone. Those of
+// a named block may be for another route that uses it.
+func (c OIDCConfig) reachable(env Env) error {
+	exact, prefix := env.Match.Path, env.Match.Prefix
+	if !strings.HasPrefix(env.Key, "route/") || strings.Contains(exact+prefix, "{") {
+		return nil
+	}
+	var errs []error
+	for _, p := range []struct{ name, path string }{
+		{"redirect_path", c.RedirectPath}, {"logout_path", c.LogoutPath}, {"backchannel_logout_path", c.BackchannelLogoutPath},
+	} {
+		under := strings.HasPrefix(p.path+"/", strings.TrimSuffix(prefix, "/")+"/")
+		if p.path != "" && (exact != "" && p.path != exact || prefix != "" && !under) {
+			errs = append(errs, kind.At(p.name, "%s is not matched by this route; write a path that is, or name the block and use it on another route too", p.path))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 func (c OIDCCookie) validate() error {
 	var errs []error
 	rest, ok := strings.CutPrefix(c.Name, hostPrefix)

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/middleware"
 	"github.com/pithead/pithead/middleware/middlewaretest"
 )
 
@@ -149,6 +150,34 @@ func TestOIDCMistakes(t *testing.T) {
 	f(good, ", cookie: {max_age: 1s, keys: ["+oidcKey+"]}", "is not from 1m to 720h0m0s")
 	f(good, ", headers: {Cookie: sub}", "Cookie cannot tell of a claim: clients need it themselves")
 	f(good, ", api: [v1]", `"v1" is no plain path; write for example /api/`)
+}
+
+func TestOIDCPathsOfTheRoute(t *testing.T) {
+	env := middlewaretest.Env(t, middlewaretest.NewCluster("shop"))
+	block := oidcBlock("https://id.example.com", ", logout_path: /shop/logout")
+	f := func(match middleware.Match, key string, want ...string) {
+		t.Helper()
+		env.Match, env.Key = match, key
+		var got []string
+		if len(want) == 0 {
+			middlewaretest.Build(t, env, block)
+			return
+		}
+		for _, said := range middlewaretest.Mistakes(t, env, block) {
+			_, text, _ := strings.Cut(said, ": ")
+			got = append(got, strings.Fields(text)[0])
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%v: %s", match, diff)
+		}
+	}
+	alone := "route/test/oidc/0"
+	f(middleware.Match{Prefix: "/"}, alone)
+	f(middleware.Match{Prefix: "/shop"}, alone, "redirect_path:")
+	f(middleware.Match{Prefix: "/sho"}, alone, "redirect_path:", "/shop/logout")
+	f(middleware.Match{Path: "/shop/logout"}, alone, "redirect_path:")
+	f(middleware.Match{Path: "/{any}"}, alone)
+	f(middleware.Match{Prefix: "/shop"}, "middleware/login")
 }
 
 func TestOIDCExplain(t *testing.T) {

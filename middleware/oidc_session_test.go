@@ -3,6 +3,7 @@ package middleware_test
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -253,9 +254,7 @@ func TestOIDCDemands(t *testing.T) {
 	with := func(claims members) func(*oidcSession) {
 		return func(s *oidcSession) {
 			all := ada(p)
-			for name, v := range claims {
-				all[name] = v
-			}
+			maps.Copy(all, claims)
 			s.token = p.idToken(all)
 		}
 	}

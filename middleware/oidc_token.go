@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	idTokenLeeway   = 30 * time.Second
-	maxLogoutAge    = 5 * time.Minute
-	keyWait         = 3 * time.Second
-	keyLook         = 50 * time.Millisecond
-	logoutEvent     = "http://schemas.openid.net/event/backchannel-logout"
-	logoutTokenType = "logout+jwt"
+	idTokenLeeway = 30 * time.Second
+	maxLogoutAge  = 5 * time.Minute
+	keyWait       = 3 * time.Second
+	keyLook       = 50 * time.Millisecond
+	logoutEvent   = "http://schemas.openid.net/event/backchannel-logout"
+	typeOfLogout  = "logout+jwt"
 )
 
 // verified is what a token of the provider for this client says. Types are those of typ
@@ -37,12 +37,9 @@ func (m *oidcAuth) verified(ctx context.Context, raw string, now time.Time, type
 	if err != nil {
 		return nil, err
 	}
-	switch aud := claims["aud"].(type) {
-	case []any:
-		// OpenID Connect Core, 3.1.3.7: of several, azp tells for whom it was made.
-		if len(aud) > 1 && claims["azp"] != m.ClientID {
-			return nil, errors.New("it is for several clients, and for this one not above all")
-		}
+	// OpenID Connect Core, 3.1.3.7: of several, azp tells for whom it was made.
+	if aud, isList := claims["aud"].([]any); isList && len(aud) > 1 && claims["azp"] != m.ClientID {
+		return nil, errors.New("it is for several clients, and for this one not above all")
 	}
 	azp, there := claims["azp"]
 	switch {
@@ -151,7 +148,7 @@ func (m *oidcAuth) renewedToken(ctx context.Context, raw string, s *oidcSession,
 // logoutToken is what a logout token ends: sessions of sid, or all of sub. It follows
 // OpenID Connect Back-Channel Logout 1.0, 2.6, with typ required.
 func (m *oidcAuth) logoutToken(ctx context.Context, raw string, now time.Time) (sub, sid string, err error) {
-	claims, err := m.verified(ctx, raw, now, logoutTokenType)
+	claims, err := m.verified(ctx, raw, now, typeOfLogout)
 	if err != nil {
 		return "", "", fmt.Errorf("logout token: %w", err)
 	}

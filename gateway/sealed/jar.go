@@ -115,7 +115,7 @@ func (j Jar) set(answer http.Header, i int, value string, maxAge int) {
 	if i > 0 {
 		name += "-" + strconv.Itoa(i)
 	}
-	c := http.Cookie{
+	c := http.Cookie{ //nolint:gosec // Secure is left out on plain http at this machine alone
 		Name: name, Value: value, Path: "/", MaxAge: maxAge,
 		Secure: j.Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}

@@ -173,7 +173,7 @@ func TestMemory(t *testing.T) {
 		is("a", 0)
 		put("a", 1, time.Minute)
 		put("b", 2, time.Hour)
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		is("a", 0)
 		is("b", 2)
 		if got, was := m.GetOrPut("b", 7, time.Now(), time.Now().Add(time.Hour)); got != 2 || !was {
