@@ -27,6 +27,7 @@ type fakeProvider struct {
 	t *testing.T
 
 	mu       sync.Mutex
+	keys     string // the key set
 	codes    map[string]oidcGrant
 	refresh  map[string]members // claims by the refresh tokens that are good
 	expires  int                // of access tokens in seconds
@@ -43,7 +44,7 @@ type oidcGrant struct {
 }
 
 func newFakeProvider(t *testing.T) *fakeProvider {
-	p := &fakeProvider{t: t, codes: make(map[string]oidcGrant), refresh: make(map[string]members), expires: 300}
+	p := &fakeProvider{t: t, keys: keySet(), codes: make(map[string]oidcGrant), refresh: make(map[string]members), expires: 300}
 	mux := http.NewServeMux()
 	p.Server = httptest.NewServer(mux)
 	t.Cleanup(p.Close)
@@ -53,7 +54,11 @@ func newFakeProvider(t *testing.T) *fakeProvider {
 			"end_session_endpoint": p.URL + "/end",
 		})
 	})
-	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(keySet())) })
+	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, _ *http.Request) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		_, _ = w.Write([]byte(p.keys))
+	})
 	mux.HandleFunc("POST /token", p.token)
 	return p
 }

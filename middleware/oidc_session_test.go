@@ -97,6 +97,20 @@ func TestOIDCSessionsThatAreNone(t *testing.T) {
 	f("in the clear", "1.eyJzdWIiOiJhZGEifQ", 401)
 }
 
+// A provider may sign with a key that it has made a moment ago.
+func TestOIDCKeyOfTheProviderIsNew(t *testing.T) {
+	p := newFakeProvider(t)
+	p.keys = `{"keys":[` + jwkOf("ec", signers()["ec"], "") + `]}`
+	b := newBrowser(t, p, "")
+	p.mu.Lock()
+	p.keys = keySet()
+	p.mu.Unlock()
+	b.login()
+	if a := b.send("GET /", nil); a.Status != http.StatusOK {
+		t.Errorf("%d %v", a.Status, a.Exchange.Err)
+	}
+}
+
 func TestOIDCKeysRotate(t *testing.T) {
 	p := newFakeProvider(t)
 	b := newBrowser(t, p, "")
