@@ -47,7 +47,7 @@ var proofs = map[string]struct {
 // owning are blocks of kinds whose examples own no header, though the kind can.
 var owning = map[string]string{
 	"jwt":                  `jwt: {issuer: "https://id.example.com", audience: orders, secret: "` + tokenSecret + `", algorithms: [HS256], headers: {x-user: sub, X-Roles: roles}}`,
-	"oidc":                 `oidc: {issuer: "https://127.0.0.1:1", client_id: a, client_secret: b, cookie: {keys: ["a secret that is 32 bytes or longer"]}, headers: {x-user: sub}}`,
+	"oidc":                 `oidc: {issuer: "https://127.0.0.1:1", client_id: a, client_secret: b, redirect_path: /protected/callback, cookie: {keys: ["a secret that is 32 bytes or longer"]}, headers: {x-user: sub}}`,
 	"oauth2_introspection": `oauth2_introspection: {endpoint: "https://127.0.0.1:1/check", client: {id: a, secret: b}, audience: orders, headers: {x-user: sub}}`,
 }
 
@@ -276,8 +276,8 @@ func askRaw(t *testing.T, addr, path, lines string) (status int) {
 	}
 	defer func() { _ = conn.Close() }()
 	request := "GET " + path + " HTTP/1.1\r\nHost: api.example.com\r\n" + lines
-	if announced := strings.Index(lines, "Trailer: "); announced >= 0 {
-		name, _, _ := strings.Cut(lines[announced+len("Trailer: "):], "\r\n")
+	if _, announced, ok := strings.Cut(lines, "Trailer: "); ok {
+		name, _, _ := strings.Cut(announced, "\r\n")
 		request += "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n" + name + ": " + forged + "\r\n"
 	}
 	if _, err := fmt.Fprint(conn, request, "\r\n"); err != nil {

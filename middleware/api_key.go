@@ -277,13 +277,13 @@ func (m *apiKey) explain(r *http.Request, x *gateway.Exchange) string {
 		return fmt.Sprintf("answers %d: %s (looks for a key in %s)", err.Status, err.Msg, m.where)
 	}
 	m.tell(x, key)
-	text := fmt.Sprintf("the key %q proves the subject %q", key.told["id"], key.subject)
+	does := []string{fmt.Sprintf("the key %q proves the subject %q", key.told["id"], key.subject)}
 	for _, h := range m.headers {
 		if _, ok := key.told[h.entry]; ok {
-			text += ", sets " + h.name
+			does = append(does, "sets "+h.name)
 		}
 	}
-	return text
+	return strings.Join(does, ", ")
 }
 
 // toldOf are the facts about a key that headers may tell.

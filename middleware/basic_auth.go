@@ -242,8 +242,10 @@ func (m *basicAuth) tell(x *gateway.Exchange, u *user) {
 
 func (m *basicAuth) explain(r *http.Request, x *gateway.Exchange) string {
 	c, password, err := m.read(r, make([]byte, maxBasic))
-	if err == nil && !(c.user.hash.fits(password) && c.known) {
-		err = m.wrong()
+	if err == nil {
+		if fits := c.user.hash.fits(password); !fits || !c.known {
+			err = m.wrong()
+		}
 	}
 	if err != nil {
 		x.Status = err.Status
