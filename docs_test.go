@@ -84,7 +84,8 @@ func documents(t *testing.T) (all []string) {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && strings.HasPrefix(d.Name(), ".") && d.Name() != "." {
+		hidden := strings.HasPrefix(d.Name(), ".") && d.Name() != "."
+		if d.IsDir() && (hidden || d.Name() == "node_modules") {
 			return filepath.SkipDir
 		}
 		if filepath.Ext(path) == ".md" {

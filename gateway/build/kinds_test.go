@@ -162,7 +162,7 @@ func TestConfigs(t *testing.T) {
 	p.write("consul.token", []byte("not-a-token\n"))
 	t.Setenv("CERTS", filepath.Dir(p.name))
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, configs.Files); err != nil {
+	if err := os.CopyFS(dir, os.DirFS("../../configs")); err != nil {
 		t.Fatal(err)
 	}
 	s := schema(t)

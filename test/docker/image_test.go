@@ -161,7 +161,7 @@ func (s *stage) run(c *instructions.RunCommand) error {
 
 // ignored is what .dockerignore keeps out of the context.
 func ignored(name string) bool {
-	return name == ".bin" || name == ".git" || name == "dist" || name == "rootfs"
+	return name == ".bin" || name == ".git" || name == "dist" || name == "rootfs" || filepath.Base(name) == "node_modules"
 }
 
 // copyTree copies a file, or a folder's content into a folder.
