@@ -147,8 +147,8 @@ func TestSecurityHeadersExplain(t *testing.T) {
 func TestSecurityHeadersBudget(t *testing.T) {
 	f := func(name, settings string, want float64, what string) {
 		t.Run(name, func(t *testing.T) {
-			if n := testing.AllocsPerRun(100, pass(t, "security_headers: {"+settings+"}", "GET /v1/x")); n != want {
-				t.Errorf("%v allocations, want %v: %s", n, want, what)
+			if n := testing.AllocsPerRun(100, pass(t, "security_headers: {"+settings+"}", "GET /v1/x")); n > want { // with the race detector it is one more than without
+				t.Errorf("%v allocations, at most %v: %s", n, want, what)
 			}
 		})
 	}
