@@ -33,7 +33,7 @@ func newAuthorize(c AuthorizeConfig, _ Env) (gateway.Step, error) {
 	var errs []error
 	identity := false
 	for _, rule := range c.all() {
-		program, uses, err := compileRule(rule, uint64(c.MaxCost)) //nolint:gosec // Validate has bounded it
+		program, uses, err := compileRule(rule, uint64(c.MaxCost))
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -292,7 +292,7 @@ func (m *forwardAuth) refuse(w http.ResponseWriter, r *http.Request, x *gateway.
 	h["X-Content-Type-Options"] = []string{"nosniff"}
 	w.WriteHeader(v.status)
 	if r.Method != http.MethodHead && v.status != http.StatusNotModified {
-		_, _ = w.Write(v.body) // a client that left is noticed by the server
+		_, _ = w.Write(v.body) //nolint:gosec // the answer of the service that decides; a client that left is noticed by the server
 	}
 }
 

@@ -27,7 +27,7 @@ func signerOf(kid string) ed25519.PrivateKey {
 // keySet writes a JWK Set with the keys of these names.
 func keySet(s *script, args []string) (output, error) {
 	if len(args) < 2 {
-		return output{}, errors.New("usage: keys FILE KID...")
+		return output{}, errors.New("usage: keys FILE KID [KID]")
 	}
 	type jwk struct {
 		Kty string `json:"kty"`

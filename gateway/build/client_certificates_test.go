@@ -89,8 +89,8 @@ func TestClientCertificateMistakes(t *testing.T) {
 	p.pair("a", "", "a.example")
 	p.write("cut.pem", p.read("a.crt")[:200])
 	for client, want := range map[string][]string{
-		"{ca: a.key}":                     {`7:20: block 1 of a.key, a PRIVATE KEY, is no certificate`},
-		"{ca: [a.crt, cut.pem]}":          {`7:28: certificate 1 of cut.pem cannot be read`},
+		"{ca: a.key}":            {`7:20: block 1 of a.key, a PRIVATE KEY, is no certificate`},
+		"{ca: [a.crt, cut.pem]}": {`7:28: certificate 1 of cut.pem cannot be read`},
 	} {
 		if diff := cmp.Diff(want, p.mistakes(listener("", "a")+"      client: "+client+"\n"+oneUpstream)); diff != "" {
 			t.Errorf("%s: %s", client, diff)
