@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -79,6 +80,9 @@ func runCommand(ctx context.Context, flags *flag.FlagSet, args []string, out io.
 		return err
 	}
 	var err error
+	if *bin, err = filepath.Abs(*bin); err != nil { // the programs run elsewhere
+		return err
+	}
 	if o.peers, err = choose(programs{*bin}.peers(), *peers, "peer", func(p peer) string { return p.name }); err != nil {
 		return err
 	}
