@@ -60,10 +60,10 @@ func newTransport(o *Options) *http.Transport {
 		MaxResponseHeaderBytes: maxResponseHeader,
 		// Most bodies then take one read and one write, with their head: about a
 		// twelfth less CPU at 10 KiB than with the 4 KiB of net/http.
-		ReadBufferSize:  16 << 10,
-		WriteBufferSize: 16 << 10,
-		ExpectContinueTimeout:  time.Second,
-		Protocols:              new(http.Protocols),
+		ReadBufferSize:        16 << 10,
+		WriteBufferSize:       16 << 10,
+		ExpectContinueTimeout: time.Second,
+		Protocols:             new(http.Protocols),
 		HTTP2: &http.HTTP2Config{
 			SendPingTimeout:  30 * time.Second,
 			PingTimeout:      15 * time.Second,
