@@ -61,7 +61,7 @@ func TestFreePorts(t *testing.T) {
 func TestConsul(t *testing.T) {
 	binary := os.Getenv("PITHEAD_CONSUL")
 	if binary == "" {
-		t.Skip("PITHEAD_CONSUL does not name a Consul binary")
+		t.Skip("set PITHEAD_CONSUL to a consul binary, or run make test")
 	}
 	services, err := Start()
 	if err != nil {
