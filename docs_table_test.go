@@ -69,7 +69,7 @@ func TestGatewayAPITable(t *testing.T) {
 
 // The same of ingress-nginx's canary annotations, whose lines are settings of canary.
 func TestCanaryAnnotationsTable(t *testing.T) {
-	rows := tableRows(t, section(t, "docs/how-to/canary.md", "## Coming from ingress-nginx"))
+	rows := tableRows(t, section(t, "docs/howto/canary.md", "## Coming from ingress-nginx"))
 	wantFields(t, rows, canaryAnnotations, nil)
 	for _, r := range rows {
 		checkProof(t, r, "middleware")

@@ -1,6 +1,6 @@
 // Package discovery holds the sources that tell which endpoints an upstream
 // has, one file each. A source implements gateway.Source and passes the
-// conformance test in discoverytest; docs/how-to/add-a-source.md walks through one.
+// conformance test in discoverytest; docs/howto/add-a-source.md walks through one.
 package discovery
 
 import (

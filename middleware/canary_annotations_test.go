@@ -9,7 +9,7 @@ import (
 	"github.com/pithead/pithead/middleware/middlewaretest"
 )
 
-// The canary annotations of ingress-nginx, each as the settings that docs/how-to/canary.md
+// The canary annotations of ingress-nginx, each as the settings that docs/howto/canary.md
 // names for it. On ties a request is on the stable arm, whose weight is 1.
 func TestCanaryAnnotations(t *testing.T) {
 	env, _ := orders(t)

@@ -1,5 +1,5 @@
 // Package middleware holds Pithead's middlewares, one file each. A file
-// registers its kind, and that is all it takes: docs/how-to/add-a-middleware.md
+// registers its kind, and that is all it takes: docs/howto/add-a-middleware.md
 // walks through one.
 package middleware
 

@@ -1,5 +1,5 @@
 // Package balance holds the load-balancing policies, one file each. A policy
-// passes the conformance test in balancetest; docs/how-to/add-a-policy.md walks
+// passes the conformance test in balancetest; docs/howto/add-a-policy.md walks
 // through one.
 package balance
 
