@@ -25,6 +25,8 @@ var rooms = map[string][]string{
 	"gateway/jwks":                {"gateway"},
 	"gateway/limiter":             {},
 	"gateway/unixsocket":          {},
+	"gateway/anatomy":             {},
+	"gateway/transcode/wire":      {},
 	"gateway/demo":                {},
 	"gateway/canon":               {"gateway"},
 	"gateway/obs":                 {"gateway"},
