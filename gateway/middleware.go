@@ -22,6 +22,14 @@ type Step struct {
 	// step before it proves is a configuration error.
 	Proves, Needs []Identity
 
+	// Optional says that requests without any proof of what the step proves pass
+	// too, as those of nobody.
+	Optional bool
+
+	// Vouched says that the step lets nobody pass whom it, or a service that it asks,
+	// does not let in, even if it proves no identity.
+	Vouched bool
+
 	// Answers says that no request gets past this step: a route with it needs no
 	// upstream.
 	Answers bool
@@ -36,6 +44,11 @@ type Step struct {
 	// reload waits for them, for a while. May be nil. What Start begins ends with what
 	// the step has in keep, and goes on if it has begun before.
 	Start func() []<-chan struct{}
+
+	// Lacking names what the step is without at this moment and cannot do its work
+	// for, in words for the operator: "keys of https://id.example.com". `/readyz` shows
+	// it. May be nil.
+	Lacking func() []string
 
 	// Explain does a dry run for `pithead explain`: it may set fields of x as
 	// the middleware would, and says in one line what it would do. One that would

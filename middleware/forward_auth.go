@@ -45,7 +45,7 @@ func newForwardAuth(c ForwardAuthConfig, env Env) (gateway.Step, error) {
 	m.refusal = slices.Concat(m.client, []string{"Content-Type", "Location", "Retry-After", "Www-Authenticate"})
 	slices.Sort(m.refusal)
 	m.refusal = slices.Compact(m.refusal)
-	step := gateway.Step{Wrap: m.wrap, Explain: m.explain}
+	step := gateway.Step{Wrap: m.wrap, Explain: m.explain, Vouched: true}
 	for _, name := range m.upstream {
 		if isCredential(name) {
 			m.replaced = append(m.replaced, name) // other routes need what clients send

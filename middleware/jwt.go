@@ -88,8 +88,14 @@ func newJWT(c JWTConfig, env Env) (gateway.Step, error) {
 		}
 		return ready
 	}
+	lacking := func() (what []string) {
+		for _, i := range m.issuers {
+			what = append(what, i.keys.lacking()...)
+		}
+		return what
+	}
 	return gateway.Step{
-		Wrap: m.wrap, Explain: m.explain, Start: start, Proves: []gateway.Identity{gateway.Subject}, Owns: names,
+		Wrap: m.wrap, Explain: m.explain, Start: start, Lacking: lacking, Proves: []gateway.Identity{gateway.Subject}, Optional: c.Optional, Owns: names,
 	}, nil
 }
 

@@ -178,6 +178,14 @@ func (k *jwtKeys) start(metrics *obs.Metrics) {
 	})
 }
 
+// lacking is for gateway.Step.
+func (k *jwtKeys) lacking() []string {
+	if _, err := k.Set(time.Now()); err != nil {
+		return []string{"keys of " + k.issuer}
+	}
+	return nil
+}
+
 // Close ends the loading.
 func (k *jwtKeys) Close() error {
 	k.begin.Do(func() {})

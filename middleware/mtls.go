@@ -33,7 +33,7 @@ func newMTLS(c MTLSConfig, _ Env) (gateway.Step, error) {
 			m.prints[sum] = true
 		}
 	}
-	step := gateway.Step{Wrap: m.wrap, Explain: m.explain, Proves: []gateway.Identity{gateway.Subject}}
+	step := gateway.Step{Wrap: m.wrap, Explain: m.explain, Proves: []gateway.Identity{gateway.Subject}, Optional: c.Optional}
 	if m.header != "" {
 		step.Owns = []string{m.header}
 	}

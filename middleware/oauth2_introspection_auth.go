@@ -81,7 +81,7 @@ func newIntrospection(c OAuth2IntrospectionConfig, env Env) (gateway.Step, error
 	m := c.with(provider, known)
 	_, names := newClaimHeaders(c.Headers)
 	return gateway.Step{
-		Wrap: m.wrap, Explain: m.explain, Proves: []gateway.Identity{gateway.Subject}, Owns: names,
+		Wrap: m.wrap, Explain: m.explain, Proves: []gateway.Identity{gateway.Subject}, Optional: c.Optional, Owns: names,
 		Start: func() []<-chan struct{} {
 			provider.start(env.Process)
 			return nil

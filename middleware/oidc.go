@@ -92,7 +92,7 @@ func newOIDC(c OIDCConfig, env Env) (gateway.Step, error) {
 	var names []string
 	m.headers, names = newClaimHeaders(c.Headers)
 	return gateway.Step{
-		Wrap: m.wrap, Explain: m.explain, Proves: []gateway.Identity{gateway.Subject}, Owns: names,
+		Wrap: m.wrap, Explain: m.explain, Proves: []gateway.Identity{gateway.Subject}, Owns: names, Lacking: m.keys.lacking,
 		Start: func() []<-chan struct{} {
 			m.keys.start(env.Process)
 			return []<-chan struct{}{m.keys.Ready()}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -13,29 +15,126 @@ import (
 )
 
 func checkCommand() *cobra.Command {
-	return &cobra.Command{
+	var lint bool
+	var format string
+	cmd := &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Say everything that a start would reject, with file, line and column",
 		Long: `Check reads FILE (default pithead.yaml) and the route files that it includes,
 and builds everything that a start would build, without starting anything and
-without talking to anybody. Exit status 1 means that a start would fail.`,
+without talking to anybody. Exit status 1 means that a start would fail.
+
+With --lint it also tells what a start accepts and somebody should look at, each
+with its place and the name of its rule. Exit status 2 means that there is such:
+
+  no_auth            a route where nothing asks who is calling, and no public: true
+  optional_auth      a route where something asks, but lets requests without a proof pass
+  unreached          a middleware after one that answers every request
+  stripped_header    a match by a header that a middleware sets, and that nobody may send
+  subject_unproven   balancing by the subject of the caller where nothing proves one
+  clear_credentials  a listener without TLS, open to a network, with no trusted proxy before it
+
+With --format json it writes one object to standard output: ok, and the lists
+mistakes, warnings and findings, whose entries have file, line, column, message
+and, for findings, rule. The exit status is the same.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: yamlFiles,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if format != formatText && format != formatJSON {
+				return fmt.Errorf("--format %s is not known; write text or json", format)
+			}
 			snap, err := compileFile(fileOf(args))
+			var findings []build.Finding
+			if err == nil {
+				defer closeQuietly(snap)
+				if lint {
+					findings = snap.Lint()
+				}
+			}
+			if format == formatJSON {
+				return checkedJSON(cmd, snap, err, findings)
+			}
 			if err != nil {
 				cmd.PrintErrln(err)
 				return errSaid
 			}
-			defer closeQuietly(snap)
-			for _, w := range snap.Config.Warnings {
-				cmd.PrintErrln("warning:", w)
-			}
-			c := snap.Config
-			cmd.Printf("%s: ok (%s, %s, %s)\n", fileOf(args), count(len(c.Listeners), "listener"), count(len(c.Upstreams), "upstream"), count(len(c.Routes), "route"))
-			return nil
+			return checkedText(cmd, fileOf(args), snap.Config, findings)
 		},
 	}
+	cmd.Flags().BoolVar(&lint, "lint", false, "also tell what works and should be looked at, such as routes without authentication")
+	cmd.Flags().StringVar(&format, "format", formatText, "text or json")
+	return cmd
+}
+
+const (
+	formatText = "text"
+	formatJSON = "json"
+)
+
+func checkedText(cmd *cobra.Command, path string, c *config.Config, findings []build.Finding) error {
+	for _, w := range c.Warnings {
+		cmd.PrintErrln("warning:", w)
+	}
+	for _, f := range findings {
+		cmd.PrintErrf("%v: %s (%s)\n", f.Pos, f.Msg, f.Rule)
+	}
+	cmd.Printf("%s: ok (%s, %s, %s)\n", path, count(len(c.Listeners), "listener"), count(len(c.Upstreams), "upstream"), count(len(c.Routes), "route"))
+	if len(findings) > 0 {
+		return errFound
+	}
+	return nil
+}
+
+// checked is the result of a check for programs.
+type checked struct {
+	OK       bool     `json:"ok"` // a start would not fail
+	Mistakes []placed `json:"mistakes"`
+	Warnings []placed `json:"warnings"`
+	Findings []placed `json:"findings"`
+}
+
+// placed is something to say about a place. An error that is about no place in a file
+// has none.
+type placed struct {
+	File    string `json:"file,omitempty"`
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+	Rule    string `json:"rule,omitempty"`
+	Message string `json:"message"`
+}
+
+func placedError(e *config.Error, rule string) placed {
+	return placed{File: e.File, Line: e.Line, Column: e.Column, Rule: rule, Message: e.Msg}
+}
+
+func checkedJSON(cmd *cobra.Command, snap *build.Snapshot, err error, findings []build.Finding) error {
+	out := checked{OK: err == nil, Mistakes: []placed{}, Warnings: []placed{}, Findings: []placed{}}
+	if errs, ok := errors.AsType[config.Errors](err); ok {
+		for _, e := range errs {
+			out.Mistakes = append(out.Mistakes, placedError(e, ""))
+		}
+	} else if err != nil {
+		out.Mistakes = append(out.Mistakes, placed{Message: err.Error()})
+	} else {
+		for _, w := range snap.Config.Warnings {
+			out.Warnings = append(out.Warnings, placedError(w, ""))
+		}
+	}
+	for _, f := range findings {
+		out.Findings = append(out.Findings, placedError(f.Error, f.Rule))
+	}
+	write := json.NewEncoder(cmd.OutOrStdout())
+	write.SetIndent("", "  ")
+	write.SetEscapeHTML(false)
+	switch failed := write.Encode(out); {
+	case failed != nil:
+		return failed
+	case err != nil:
+		return errSaid
+	case len(findings) > 0:
+		return errFound
+	}
+	return nil
 }
 
 // compileFile builds the snapshot of a file, for commands that start nothing.

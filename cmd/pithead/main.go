@@ -36,6 +36,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status i
 	if err == nil {
 		return 0
 	}
+	if errors.Is(err, errFound) {
+		return 2
+	}
 	if !errors.Is(err, errSaid) {
 		_, _ = fmt.Fprintln(stderr, told(err)) // stderr is the last resort
 	}
@@ -53,6 +56,9 @@ func told(err error) string {
 
 // errSaid ends a command with status 1 after it has said why itself.
 var errSaid = errors.New("said")
+
+// errFound ends a command with status 2: it works, and has said what should be looked at.
+var errFound = errors.New("found")
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{

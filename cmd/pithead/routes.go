@@ -15,7 +15,12 @@ func routesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "routes [FILE]",
 		Short: "List the routes in order of precedence, of a file or of the running daemon",
-		Args:  cobra.MaximumNArgs(1), ValidArgsFunction: yamlFiles,
+		Long: `Routes lists the routes in order of precedence: of FILE, or of the running daemon.
+
+AUTH are the middlewares that ask who is calling or whether he may pass, with
+"(optional)" behind those that let requests without a proof pass too. It is none
+when there are none, and public when the route says so by itself.`,
+		Args: cobra.MaximumNArgs(1), ValidArgsFunction: yamlFiles,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			routes, err := routesOf(cmd, args, &flags)
 			if err != nil {
@@ -23,13 +28,10 @@ func routesCommand() *cobra.Command {
 				return errSaid
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			table := [][]string{{"ROUTE", "MATCH", "USE", "TO", "WRITTEN AT"}}
+			table := [][]string{{"ROUTE", "MATCH", "USE", "AUTH", "TO", "WRITTEN AT"}}
 			for _, r := range routes {
-				use := strings.Join(r.Use, ", ")
-				if use == "" {
-					use = "-"
-				}
-				table = append(table, []string{r.Name, r.Match, use, cmp.Or(r.Upstream, "-"), r.Position})
+				use, auth := cmp.Or(strings.Join(r.Use, ", "), "-"), cmp.Or(strings.Join(r.Auth, ", "), "none")
+				table = append(table, []string{r.Name, r.Match, use, auth, cmp.Or(r.Upstream, "-"), r.Position})
 			}
 			for _, row := range table {
 				if _, err := w.Write([]byte(strings.Join(row, "\t") + "\n")); err != nil {

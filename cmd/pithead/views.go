@@ -17,12 +17,16 @@ import (
 func routesView(snap *build.Snapshot) []admin.RouteInfo {
 	all := []admin.RouteInfo{}
 	for _, r := range snap.Order() {
+		auth := snap.Auth(r)
+		if len(auth) == 0 && r.Public {
+			auth = []string{"public"}
+		}
 		var use []string
 		for _, b := range r.Use {
 			use = append(use, b.Kind)
 		}
 		all = append(all, admin.RouteInfo{
-			Name: r.Name, Match: matchesText(r.Match), Use: use, Upstream: r.To, Position: snap.Config.Pos(r).String(),
+			Name: r.Name, Match: matchesText(r.Match), Use: use, Auth: auth, Upstream: r.To, Position: snap.Config.Pos(r).String(),
 		})
 	}
 	return all

@@ -18,7 +18,7 @@ type Options struct {
 	Hosts   []string       // further values of Host, with or without a port
 
 	Metrics   http.Handler
-	Ready     func() (ok bool, why []string)
+	Ready     func() (ok bool, why []string) // why not, or what does not work all the same
 	Reload    func(ctx context.Context) (ReloadResult, error)
 	Config    func() []byte // YAML without secrets
 	Status    func() Status

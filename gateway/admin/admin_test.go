@@ -219,6 +219,16 @@ func TestReady(t *testing.T) {
 	}
 }
 
+// What does not work for some routes is told, and takes no traffic from the others.
+func TestReadyButDegraded(t *testing.T) {
+	o := (&daemon{}).options()
+	o.Ready = func() (bool, []string) { return true, []string{"keys of https://id.example are not at hand"} }
+	rec := ask(handler(t, o), "GET", "/readyz", "")
+	if want := "ready\ndegraded: keys of https://id.example are not at hand\n"; rec.Code != 200 || rec.Body.String() != want {
+		t.Errorf("%d %q, want %q", rec.Code, rec.Body, want)
+	}
+}
+
 func TestNewNeedsEverything(t *testing.T) {
 	o := (&daemon{}).options()
 	o.Explain = nil

@@ -16,7 +16,7 @@
 //
 //	GET  /metrics       Prometheus and OpenMetrics text
 //	GET  /healthz       200 while the process lives
-//	GET  /readyz        200 when it takes requests, else 503 with the reasons
+//	GET  /readyz        200 when it takes requests, with what does not work all the same, else 503 with the reasons
 //	GET  /-/config      the configuration in use as YAML, without secrets
 //	GET  /-/config/generations  the last configurations: when, why, and what changed
 //	GET  /-/status      version, generation, the last reload and its error

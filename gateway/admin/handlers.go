@@ -31,7 +31,11 @@ func (h *handlers) ready(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	writeText(w, "ready\n")
+	text := "ready\n"
+	for _, what := range why {
+		text += "degraded: " + what + "\n"
+	}
+	writeText(w, text)
 }
 
 func (h *handlers) config(w http.ResponseWriter, r *http.Request) {

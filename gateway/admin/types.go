@@ -69,8 +69,9 @@ type LastReload struct {
 // RouteInfo is a route in use.
 type RouteInfo struct {
 	Name     string   `json:"name"`
-	Match    string   `json:"match"`         // what it matches, for people
-	Use      []string `json:"use,omitempty"` // the chain of middlewares, top to bottom
+	Match    string   `json:"match"`          // what it matches, for people
+	Use      []string `json:"use,omitempty"`  // the chain of middlewares, top to bottom
+	Auth     []string `json:"auth,omitempty"` // what asks who is calling; "public" is nothing, on purpose
 	Upstream string   `json:"upstream"`
 	Position string   `json:"position,omitempty"` // file:line:column
 }

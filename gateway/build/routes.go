@@ -111,6 +111,9 @@ func (c *compiler) chain(r *config.Route, rt *compiledRoute) []namedStep {
 		answers = answers || step.Answers
 		steps = append(steps, step)
 	}
+	if r.Public && whole {
+		c.public(r, steps)
+	}
 	if r.To == "" && !answers && whole && !c.partial {
 		c.fail(&r.To, "a route needs `to`, or `respond` or `redirect` in `use`")
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/pithead/pithead/discovery"
 	"github.com/pithead/pithead/gateway"
@@ -37,6 +38,7 @@ type Snapshot struct {
 	register *discovery.Registration
 	pages    gateway.Pages     // of all routes and of none; nil leaves errors as they are
 	awaited  []<-chan struct{} // closed when a step can do its work; set by Start
+	patience time.Time         // until when traffic should wait for what steps lack; set by Start
 }
 
 // ServeHTTP serves a request that has an exchange: refuse or canonicalise,
@@ -89,6 +91,9 @@ func (s *Snapshot) TLS(listener string) *tls.Config { return s.tls[listener].con
 // this snapshot. It comes before the first request, and only if the snapshot is
 // going to serve: metrics know its routes from here on.
 func (s *Snapshot) Start() {
+	if !s.ready.Load() {
+		s.patience = time.Now().Add(lackingWait)
+	}
 	for _, r := range s.routes {
 		r.metrics = s.metrics.Route(r.name)
 	}
@@ -154,6 +159,25 @@ func (s *Snapshot) Ready() (missing []string) {
 	}
 	slices.Sort(missing)
 	return missing
+}
+
+// lackingWait is how long a process that has just started is given for what its steps
+// lack. An issuer that is down must not keep the routes of all others down for longer.
+const lackingWait = 10 * time.Second
+
+// Lacking names what steps are without at this moment, and whose requests they refuse
+// therefore, such as the keys of an issuer. wait says that traffic should not come here
+// before they have it: for a while after the process has started.
+func (s *Snapshot) Lacking() (what []string, wait bool) {
+	for _, r := range s.routes {
+		for _, step := range r.steps {
+			if step.Lacking != nil {
+				what = append(what, step.Lacking()...)
+			}
+		}
+	}
+	slices.Sort(what)
+	return slices.Compact(what), len(what) > 0 && time.Now().Before(s.patience)
 }
 
 // reaches says whether any route would find an endpoint.

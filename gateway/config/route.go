@@ -20,6 +20,10 @@ type Route struct {
 	// To is the upstream. Required, unless `use` has a middleware that answers by
 	// itself, such as respond or redirect.
 	To string `yaml:"to"`
+	// Public says that anybody may use the route, on purpose: `pithead routes` shows it, and
+	// `pithead check --lint` does not complain that nothing in `use` asks who is calling.
+	// With something that lets nobody pass without a proof it is refused. Default: false.
+	Public bool `yaml:"public"`
 	// Timeout bounds the whole exchange. Not for gRPC, SSE and upgraded connections. 0s
 	// leaves only the timeouts of listener and upstream. Default: 300s.
 	Timeout time.Duration `yaml:"timeout"`

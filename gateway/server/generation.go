@@ -23,6 +23,7 @@ type snapshot interface {
 	Wait(ctx context.Context) (empty []string)
 	TLS(listener string) *tls.Config
 	Ready() (missing []string)
+	Lacking() (what []string, wait bool)
 	Close() error
 }
 

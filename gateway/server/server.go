@@ -157,7 +157,8 @@ func (s *Server) Status() Status {
 	return s.status
 }
 
-// Ready says whether traffic should be sent here, and why not.
+// Ready says whether traffic should be sent here, and why not. If it should, why is
+// what does not work all the same.
 func (s *Server) Ready() (ok bool, why []string) {
 	g := s.current.Load()
 	switch {
@@ -169,7 +170,12 @@ func (s *Server) Ready() (ok bool, why []string) {
 	for _, name := range g.snap.Ready() {
 		why = append(why, "upstream "+name+" has no healthy endpoint")
 	}
-	return len(why) == 0, why
+	lacking, wait := g.snap.Lacking()
+	ok = len(why) == 0 && !wait
+	for _, what := range lacking {
+		why = append(why, what+" are not at hand")
+	}
+	return ok, why
 }
 
 // Snapshot is the generation in use; nil before the first.

@@ -37,10 +37,11 @@ const (
 	closed
 )
 
-func (f *fakeSnapshot) Start()                 { f.state.Store(started) }
-func (f *fakeSnapshot) TLS(string) *tls.Config { return f.certs }
-func (f *fakeSnapshot) Ready() []string        { return f.empty }
-func (f *fakeSnapshot) Close() error           { f.state.Store(closed); return nil }
+func (f *fakeSnapshot) Start()                  { f.state.Store(started) }
+func (f *fakeSnapshot) TLS(string) *tls.Config  { return f.certs }
+func (f *fakeSnapshot) Ready() []string         { return f.empty }
+func (*fakeSnapshot) Lacking() ([]string, bool) { return nil, false }
+func (f *fakeSnapshot) Close() error            { f.state.Store(closed); return nil }
 
 func (f *fakeSnapshot) Wait(ctx context.Context) []string {
 	if len(f.empty) > 0 {
