@@ -34,21 +34,23 @@ func (l Limit) Check() error {
 		return fmt.Errorf("a rate is at most 1000000/s")
 	case l.Burst < 1:
 		return fmt.Errorf("a burst is at least 1")
-	case l.Burst > int64(maxRefill)/l.interval():
+	case l.Burst > int64(maxRefill/l.Interval()):
 		return fmt.Errorf("a burst of %d takes more than a year to come back", l.Burst)
 	case l.Debt < 0:
 		return fmt.Errorf("a debt is at least 0")
-	case l.Debt > int64(maxRefill)/l.interval():
+	case l.Debt > int64(maxRefill/l.Interval()):
 		return fmt.Errorf("a debt of %d takes more than a year to pay", l.Debt)
 	}
 	return nil
 }
 
-// interval is the time in which one token comes back, in nanoseconds.
-func (l Limit) interval() int64 { return (int64(l.Per) + l.Count - 1) / l.Count }
+// Interval is the time in which one token comes back.
+func (l Limit) Interval() time.Duration {
+	return (l.Per + time.Duration(l.Count) - 1) / time.Duration(l.Count)
+}
 
 // Refill is how long an empty bucket takes to fill.
-func (l Limit) Refill() time.Duration { return time.Duration(l.Burst * l.interval()) }
+func (l Limit) Refill() time.Duration { return time.Duration(l.Burst) * l.Interval() }
 
 // meter is a limit in nanoseconds. A bucket is the time at which it will be full.
 type meter struct {
@@ -59,7 +61,7 @@ type meter struct {
 }
 
 func newMeter(l Limit) meter {
-	each := l.interval()
+	each := int64(l.Interval())
 	return meter{l, each, l.Burst * each, (l.Burst + l.Debt) * each}
 }
 

@@ -26,7 +26,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	listeners := slices.Collect(maps.Values(c.m.listeners))
 	failures, skipped, keys := maps.Clone(c.m.failures), maps.Clone(c.m.skipped), c.m.keys
 	introspectors := c.m.introspectors
-	limiters := c.m.limiters
+	limiters, breakers := c.m.limiters, c.m.breakers
+	limitStores := c.m.limitStores
 	c.m.mu.Unlock()
 
 	for _, r := range routes {
@@ -38,7 +39,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	c.m.collectUpstreams(ch, failures, skipped)
 	collectKeys(ch, keys)
 	collectLimiters(ch, limiters)
+	collectBreakers(ch, breakers)
+	collectLimitStores(ch, limitStores)
 	collectIntrospectors(ch, introspectors)
+	c.m.collectLogins(ch)
+	c.m.collectForwardAuths(ch)
 }
 
 func counter(ch chan<- prometheus.Metric, desc *prometheus.Desc, n uint64, labels ...string) {

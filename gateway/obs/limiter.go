@@ -33,6 +33,8 @@ func (r *Route) retainLimits() {
 type LimiterState struct {
 	Keys    int // whose buckets are not full
 	Crowded uint64
+
+	Decisions map[string]uint64 // by who has decided; nil if there is only one
 }
 
 // watchedLimiter is where the state of a limiter comes from.
@@ -64,5 +66,8 @@ func collectLimiters(ch chan<- prometheus.Metric, limiters []*watchedLimiter) {
 		s := l.state()
 		gauge(ch, rateLimitKeysDesc, float64(s.Keys), name)
 		counter(ch, rateLimitCrowdedDesc, s.Crowded, name)
+		for by, n := range s.Decisions {
+			counter(ch, rateLimitDecisionsDesc, n, name, by)
+		}
 	}
 }

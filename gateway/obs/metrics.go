@@ -37,12 +37,17 @@ type Metrics struct {
 	mu        sync.Mutex // guards the maps; not used by requests
 	routes    map[string]*Route
 	listeners map[string]*Listener
-	failures  map[string]uint64 // of discovery, by upstream
-	skipped   map[string]int    // instances that discovery leaves out, by upstream
-	keys      []*keySet         // of issuers; never changed in place
-	limiters  []*watchedLimiter // never changed in place
+	failures  map[string]uint64  // of discovery, by upstream
+	skipped   map[string]int     // instances that discovery leaves out, by upstream
+	keys      []*keySet          // of issuers; never changed in place
+	limiters  []*watchedLimiter  // never changed in place
+	breakers  []*watchedBreakers // never changed in place
 
 	introspectors []*introspectorSource // never changed in place
+
+	logins       watchers[client, LoginState]
+	forwardAuths watchers[client, ForwardAuthState]
+	limitStores  []*LimitStore // never changed in place
 }
 
 // NewMetrics makes the metrics of a process.

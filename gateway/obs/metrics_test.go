@@ -41,7 +41,11 @@ func filled() *Metrics {
 	r.End(x, "GET", epoch.Add(4*time.Millisecond))
 	r.Mirrored("shadow", "answered")
 	r.Limited("per-second", "refused")
-	m.WatchLimiter("middleware/partner", func() LimiterState { return LimiterState{Keys: 3, Crowded: 1} })
+	m.WatchLimiter("middleware/partner", func() LimiterState {
+		return LimiterState{Keys: 3, Crowded: 1, Decisions: map[string]uint64{"redis": 7}}
+	})
+	store := m.LimitStore("10.0.0.5:6379")
+	store.Asked(time.Millisecond, "timeout")
 	l := m.Listener("web")
 	l.Opened()
 	l.Refused("too_many")
@@ -52,6 +56,12 @@ func filled() *Metrics {
 		}}
 	})
 	m.WatchIntrospector("https://id.example.com/introspect", "pithead", func() IntrospectorState { return IntrospectorState{Active: 1} })
+	m.WatchLogins("https://id.example.com", "shop", func() LoginState {
+		sizes := new(Sizes)
+		sizes.Observe(700)
+		return LoginState{Logins: map[string]uint64{"completed": 1}, Refreshes: map[string]uint64{"renewed": 1}, Logouts: map[string]uint64{"browser": 1}, Sizes: sizes}
+	})
+	m.WatchForwardAuth("auth", "/check", func() ForwardAuthState { return ForwardAuthState{Requests: map[string]uint64{"allowed": 1}} })
 	m.ReloadDone("start", 1, nil, epoch)
 	return m
 }

@@ -41,6 +41,28 @@ var (
 	rateLimitCrowdedDesc = desc("rate_limit_crowded_total",
 		"Decisions about keys that share a bucket with others, because max_keys have one of their own.", "limiter")
 
+	rateLimitDecisionsDesc = desc("rate_limit_decisions_total",
+		"Decisions of a limiter that shares its limits with other gateways, by who has decided: redis, a lease, memory of a refusal, or local, open or closed while Redis is away.", "limiter", "by")
+	limitStoreUpDesc = desc("rate_limit_store_up",
+		"1 while the store of shared rate limits is asked, 0 while it is left alone because it fails.", "store")
+	limitStoreGatewaysDesc = desc("rate_limit_store_gateways",
+		"Gateways that share the store of rate limits, as it has last said.", "store")
+	limitStoreDurationDesc = desc("rate_limit_store_duration_seconds",
+		"Time of a question to the store of rate limits, failed ones included.", "store")
+	limitStoreErrorsDesc = desc("rate_limit_store_errors_total",
+		"Questions to the store of rate limits that failed, by why.", "store", "error")
+
+	breakerStateDesc = desc("breaker_state",
+		"What a circuit breaker does: 0 closed, 1 recovering, 2 half-open, 3 open.", "breaker", "upstream", "arm", "endpoint")
+	breakerTransitionsDesc = desc("breaker_transitions_total",
+		"Changes of the state of a circuit breaker.", "breaker", "upstream", "arm", "endpoint", "to")
+	breakerRefusedDesc = desc("breaker_rejected_total",
+		"How often a circuit breaker let an attempt not be made; with one for each endpoint, how often it was passed over.", "breaker", "upstream", "arm", "endpoint")
+	breakerFailuresDesc = desc("breaker_failures_total",
+		"Failures that a closed circuit breaker has counted.", "breaker", "upstream", "arm", "endpoint")
+	breakerSlowDesc = desc("breaker_slow_total",
+		"Slow answers that a closed circuit breaker has counted, if it has a slow_ratio.", "breaker", "upstream", "arm", "endpoint")
+
 	// The counter is not called connections_total: in OpenMetrics its family
 	// would then have the same name as the gauge.
 	connectionsDesc = desc("connections",
@@ -86,15 +108,37 @@ var (
 		"Requests with a token about which an answer was remembered.", "endpoint", "client")
 	introspectionOpenDesc = desc("introspection_breaker_open",
 		"1 while an authorization server is left alone because it has failed, 0 otherwise.", "endpoint", "client")
+
+	oidcLoginsDesc = desc("oidc_logins_total",
+		"Logins at an OpenID provider: begun, completed, or why they failed.", "issuer", "client", "result")
+	oidcRefreshesDesc = desc("oidc_refreshes_total",
+		"Sessions that the provider was to confirm: renewed, ended by its answer, or unanswered.", "issuer", "client", "result")
+	oidcLogoutsDesc = desc("oidc_logouts_total",
+		"Logouts, by where they began: at the browser, or told by the provider.", "issuer", "client", "from")
+	oidcHitsDesc = desc("oidc_session_cache_hits_total",
+		"Requests whose session was opened and judged before.", "issuer", "client")
+	oidcSizeDesc = desc("oidc_session_bytes",
+		"Size of the sealed sessions that browsers were given, of which a cookie holds 3800 bytes.", "issuer", "client")
+
+	forwardAuthRequestsDesc = desc("forward_auth_requests_total",
+		"Questions to a service that decides who may pass, by what it said (allowed, denied), or why it said nothing.", "upstream", "path", "result")
+	forwardAuthHitsDesc = desc("forward_auth_cache_hits_total",
+		"Requests whose answer of that service was remembered.", "upstream", "path")
+	forwardAuthOpenDesc = desc("forward_auth_breaker_open",
+		"1 while that service is left alone because it has failed, 0 otherwise.", "upstream", "path")
 )
 
 var collectedDescs = []*prometheus.Desc{
+	breakerStateDesc, breakerTransitionsDesc, breakerRefusedDesc, breakerFailuresDesc, breakerSlowDesc,
 	requestsDesc, requestDurationDesc, gatewayDurationDesc, upstreamDurationDesc,
 	requestErrorsDesc, inFlightDesc, requestBytesDesc, responseBytesDesc, mirrorRequestsDesc,
 	connectionsDesc, connectionsOpenedDesc, connectionsRefusedDesc,
 	endpointHealthyDesc, endpointActiveDesc, endpointAttemptsDesc, endpointFailuresDesc,
 	upstreamEndpointsDesc, upstreamPanicDesc, upstreamWaitingDesc, upstreamRetriesDesc, discoveryAgeDesc, discoveryFailuresDesc, discoverySkippedDesc,
 	jwksAgeDesc, jwksKeysDesc, jwksFailuresDesc,
-	rateLimitedDesc, rateLimitKeysDesc, rateLimitCrowdedDesc,
+	rateLimitedDesc, rateLimitKeysDesc, rateLimitCrowdedDesc, rateLimitDecisionsDesc,
+	limitStoreUpDesc, limitStoreGatewaysDesc, limitStoreDurationDesc, limitStoreErrorsDesc,
 	introspectionRequestsDesc, introspectionHitsDesc, introspectionOpenDesc,
+	oidcLoginsDesc, oidcRefreshesDesc, oidcLogoutsDesc, oidcHitsDesc, oidcSizeDesc,
+	forwardAuthRequestsDesc, forwardAuthHitsDesc, forwardAuthOpenDesc,
 }

@@ -1,0 +1,277 @@
+package shared
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pithead/pithead/gateway/limiter"
+)
+
+const (
+	leaseTime = time.Second // how long leased tokens may be used
+	memory    = time.Second // how long a refusal is repeated without a question, at most
+)
+
+// What to do while Redis is away.
+const (
+	OnErrorLocal  = "local"  // keep a share of the limits here
+	OnErrorOpen   = "open"   // let everything pass
+	OnErrorClosed = "closed" // refuse everything
+)
+
+// By is who has decided.
+type By uint8
+
+// The decision is that of Redis, of a lease, of a refusal that is remembered, of the
+// table of this gateway, or nobody's because Redis is away.
+const (
+	ByStore By = iota
+	ByLease
+	ByMemory
+	ByLocal
+	ByOpen
+	ByClosed
+	byCount
+)
+
+var byNames = [byCount]string{"redis", "lease", "memory", "local", "open", "closed"}
+
+// String is the value of the metric label.
+func (b By) String() string { return byNames[b] }
+
+// Settings are those of a limiter.
+type Settings struct {
+	Name     string          // of its buckets, the same on all gateways
+	Limits   []limiter.Limit // at most limiter.MaxLimits, which have passed Check
+	Cost     int64           // tokens of a request
+	Lease    int64           // tokens that a lease takes at most; 0 is no leases
+	OnError  string
+	Replicas int64 // gateways that share the limits; 0 for those that Redis knows
+	MaxKeys  int   // callers that the gateway remembers
+}
+
+// Limiter keeps the limits of one block. All methods may be called at the same time.
+type Limiter struct {
+	Settings
+
+	store    *Store
+	prefix   string
+	limits   []measure
+	cost     int64
+	lease    int64 // in requests
+	fallback *limiter.Table
+	callers  *callers
+	seed     maphash.Seed
+	zero     time.Time
+
+	mu       sync.Mutex   // orders changes of the fallback
+	replicas atomic.Int64 // that the fallback is made for
+
+	decided [byCount]struct {
+		n atomic.Uint64
+		_ [56]byte // no two on one cache line
+	}
+}
+
+// New makes a limiter.
+func New(store *Store, s Settings) *Limiter {
+	l := &Limiter{
+		Settings: s, store: store, prefix: store.options.Prefix + ":" + s.Name + ":", cost: s.Cost, lease: s.Lease / s.Cost,
+		callers: newCallers(s.MaxKeys), seed: maphash.MakeSeed(), zero: time.Now(),
+	}
+	for _, one := range s.Limits {
+		l.limits = append(l.limits, newMeasure(one, s.Cost))
+	}
+	n := l.gateways()
+	l.replicas.Store(n)
+	l.fallback = limiter.New(shares(s.Limits, n), s.MaxKeys)
+	return l
+}
+
+func (l *Limiter) now() int64 { return int64(time.Since(l.zero)) }
+
+func (l *Limiter) gateways() int64 {
+	if l.Replicas > 0 {
+		return l.Replicas
+	}
+	return l.store.Gateways()
+}
+
+// shares are the limits of one of n gateways.
+func shares(limits []limiter.Limit, n int64) []limiter.Limit {
+	all := make([]limiter.Limit, len(limits))
+	for i, one := range limits {
+		one.Per *= time.Duration(n)
+		one.Burst, one.Debt = max(one.Burst/n, 1), one.Debt/n
+		all[i] = one
+	}
+	return all
+}
+
+// Take lets a request of a caller pass or not. id is what the caller is, and key a hash
+// of it that is known to this process alone. It waits for Redis no longer than its timeout.
+func (l *Limiter) Take(key uint64, id []byte) (limiter.Decision, By) {
+	c, now := l.callers.find(key), l.now()
+	if c != nil {
+		if g := c.grant.Load(); g != nil {
+			if now < g.deny {
+				return l.done(l.denied(g, now), ByMemory)
+			}
+			if g.use(now) {
+				return l.done(limiter.Decision{OK: true}, ByLease)
+			}
+		}
+	}
+	if !l.store.Ready() {
+		return l.alone(key)
+	}
+	if c == nil {
+		c = l.callers.get(key)
+	}
+	f, first := l.join(c, 1)
+	if first {
+		l.fly(c, f, l.name(id))
+	}
+	select {
+	case <-f.done:
+	case <-f.ctx.Done(): // the flight may have ended as well
+		select {
+		case <-f.done:
+		default:
+			return l.alone(key)
+		}
+	}
+	switch {
+	case f.err != nil:
+		return l.alone(key)
+	case f.left.Add(-1) >= 0:
+		return l.done(limiter.Decision{OK: true}, ByStore)
+	}
+	return l.done(l.denied(f.g, l.now()), ByStore)
+}
+
+func (l *Limiter) denied(g *grant, now int64) limiter.Decision {
+	return limiter.Decision{Limit: l.limits[g.limit].Name, Wait: time.Duration(max(g.at+g.wait-now, 1))}
+}
+
+func (l *Limiter) done(d limiter.Decision, by By) (limiter.Decision, By) {
+	l.decided[by].n.Add(1)
+	return d, by
+}
+
+// alone decides without Redis.
+func (l *Limiter) alone(key uint64) (limiter.Decision, By) {
+	switch l.OnError {
+	case OnErrorOpen:
+		return l.done(limiter.Decision{OK: true}, ByOpen)
+	case OnErrorClosed:
+		return l.done(limiter.Decision{Wait: time.Second}, ByClosed)
+	}
+	l.share()
+	d := l.fallback.Take(key, l.cost)
+	if d.OK {
+		l.callers.get(key).spent.Add(l.cost)
+	}
+	return l.done(d, ByLocal)
+}
+
+// share makes the fallback that of one of as many gateways as there are now.
+func (l *Limiter) share() {
+	n := l.gateways()
+	if l.replicas.Load() == n {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.replicas.Swap(n) != n {
+		l.fallback.Configure(shares(l.Limits, n), l.MaxKeys)
+	}
+}
+
+// spentHere is how many of the tokens that a caller has spent while Redis was away have
+// not come back since.
+func (l *Limiter) spentHere(key uint64, limit int, spent int64) int64 {
+	if spent == 0 {
+		return 0
+	}
+	var room [limiter.MaxLimits]limiter.Level
+	level := l.fallback.Levels(key, room[:0])[limit]
+	return min(spent, int64(level.Full/level.Limit.Interval()))
+}
+
+// Charge takes tokens that have been used already, as far as the debt of each limit
+// allows. It does not wait for Redis.
+func (l *Limiter) Charge(key uint64, id []byte, tokens int64) {
+	c := l.callers.get(key)
+	l.share()
+	l.fallback.Charge(key, tokens)
+	if !l.store.Ready() {
+		c.spent.Add(tokens)
+		return
+	}
+	c.owed.Add(tokens)
+	f, first := l.join(c, 0)
+	if !first {
+		return // those who ask next tell
+	}
+	name := l.name(id)
+	if !l.store.spawn(func() { l.fly(c, f, name) }) {
+		l.fly(c, f, name) // it ends at once
+	}
+}
+
+// name is that of a bucket in Redis. Nobody who reads it learns who the caller is.
+func (l *Limiter) name(id []byte) string {
+	room := make([]byte, 0, 512)
+	sum := sha256.Sum256(append(append(room, l.store.secret[:]...), id...))
+	return l.prefix + base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+// Levels tells how full the bucket of a caller is, by limit, as far as is known here. It
+// adds to all.
+func (l *Limiter) Levels(key uint64, all []limiter.Level) []limiter.Level {
+	c := l.callers.find(key)
+	if c == nil || c.grant.Load() == nil || !l.store.Ready() && l.OnError == OnErrorLocal {
+		return l.fallback.Levels(key, all)
+	}
+	g, now := c.grant.Load(), l.now()
+	for i, m := range l.limits {
+		missing := max(g.missing[i]-(now-g.at), 0)
+		left := max(m.room-missing, 0)/m.token + max(g.left.Load(), 0)*l.cost
+		all = append(all, limiter.Level{Limit: m.Limit, Remaining: min(left, m.Burst), Full: time.Duration(missing)})
+	}
+	return all
+}
+
+// Hash is the key of a caller in this process.
+func (l *Limiter) Hash(id []byte) uint64 { return maphash.Bytes(l.seed, id) }
+
+// Decisions are how many there have been, by who has decided.
+func (l *Limiter) Decisions() map[string]uint64 {
+	all := make(map[string]uint64, byCount)
+	for by := range byCount {
+		all[by.String()] = l.decided[by].n.Load()
+	}
+	return all
+}
+
+// Keys is the number of callers whose buckets were not full when Redis was asked, and
+// cannot be full again by now.
+func (l *Limiter) Keys() int {
+	now := l.now()
+	return l.callers.count(func(c *caller) bool {
+		g := c.grant.Load()
+		if g == nil {
+			return c.spent.Load() > 0
+		}
+		most := int64(0)
+		for _, m := range g.missing {
+			most = max(most, m)
+		}
+		return g.at+most > now
+	})
+}

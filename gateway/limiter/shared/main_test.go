@@ -1,0 +1,103 @@
+package shared
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"strconv"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/pithead/pithead/gateway/limiter"
+	"github.com/pithead/pithead/gateway/obs"
+	"github.com/pithead/pithead/test/redistest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is how long tests wait for Redis: the machine may be busy.
+const patience = 2 * time.Second
+
+func perSecond(count, burst int64) limiter.Limit {
+	return limiter.Limit{Name: "per-second", Count: count, Per: time.Second, Burst: burst}
+}
+
+func perDay(count int64) limiter.Limit {
+	return limiter.Limit{Name: "per-day", Count: count, Per: 24 * time.Hour, Burst: count}
+}
+
+func at(s *redistest.Server) Options {
+	return Options{Addresses: []string{s.Addr}, PoolSize: 16, Timeout: patience, Prefix: "pithead"}
+}
+
+// gateway is a store of its own, as another process would have it.
+func gateway(t testing.TB, o Options) *Store {
+	t.Helper()
+	s := NewStore(o, obs.NewMetrics(obs.Build{}).LimitStore(o.Name()), slog.New(slog.NewTextHandler(logOf(t), nil)))
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func logOf(t testing.TB) io.Writer { return t.Output() }
+
+// started is a store that has found Redis.
+func started(t testing.TB, o Options) *Store {
+	t.Helper()
+	s := gateway(t, o)
+	awaitReady(t, s)
+	return s
+}
+
+func awaitReady(t testing.TB, s *Store) {
+	t.Helper()
+	select {
+	case <-s.Start():
+	case <-time.After(20 * time.Second):
+		t.Fatal("redis is not found")
+	}
+	await(t, s.Ready)
+}
+
+// await waits for what happens on its own.
+func await(t testing.TB, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			t.Fatal("it does not happen")
+		case <-tick.C:
+		}
+	}
+}
+
+// limits makes a limiter of one block.
+func limits(s *Store, lease int64, limits ...limiter.Limit) *Limiter {
+	return New(s, Settings{Name: "fair", Limits: limits, Cost: 1, Lease: lease, OnError: OnErrorLocal, MaxKeys: 1000})
+}
+
+// someone is a caller.
+func (l *Limiter) someone(n int) (key uint64, id []byte) {
+	id = strconv.AppendInt(nil, int64(n), 10)
+	return l.Hash(id), id
+}
+
+// admitted is how many of n requests of a caller pass.
+func (l *Limiter) admitted(caller, n int) (passed int64) {
+	key, id := l.someone(caller)
+	for range n {
+		if d, _ := l.Take(key, id); d.OK {
+			passed++
+		}
+	}
+	return passed
+}

@@ -1,0 +1,244 @@
+package shared
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/pithead/pithead/gateway/obs"
+)
+
+const (
+	breakerWindow  = 10 * time.Second
+	breakerStep    = time.Second
+	breakerPause   = 500 * time.Millisecond // without a question
+	breakerAtLeast = 10
+	breakerInARow  = 3
+
+	presence = 2 * time.Second        // between two signs of life
+	absence  = 10 * time.Second       // without one, after which a gateway counts no more
+	retry    = 250 * time.Millisecond // between two attempts to find Redis back
+)
+
+// Store is a Redis at work: its connections, and whether it is worth asking. Limiters share
+// it. It is safe for use by several goroutines.
+type Store struct {
+	options Options
+	client  redis.UniversalClient
+	breaker *gobreaker.CircuitBreaker[[]int64]
+	metrics *obs.LimitStore
+	log     *slog.Logger
+	id      string            // of this gateway, among those that Redis knows
+	secret  [sha256.Size]byte // of the names of keys
+
+	ctx     context.Context
+	stop    context.CancelFunc
+	mu      sync.Mutex // no goroutine begins after stop
+	running sync.WaitGroup
+	begin   sync.Once
+	wake    chan struct{} // Redis is to be looked for at once
+	found   chan struct{} // closed when Redis has answered for the first time
+
+	ready    atomic.Bool // questions are worth while
+	gateways atomic.Int64
+	why      atomic.Pointer[error] // the last failure
+}
+
+// NewStore makes a store. It connects to nobody before Start.
+func NewStore(o Options, metrics *obs.LimitStore, log *slog.Logger) *Store {
+	s := &Store{
+		options: o, metrics: metrics, log: log.With("store", o.Name()), id: rand.Text(),
+		secret: sha256.Sum256([]byte(o.Prefix + "\x00" + o.Password)), found: make(chan struct{}), wake: make(chan struct{}, 1),
+	}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	s.breaker = gobreaker.NewCircuitBreaker[[]int64](gobreaker.Settings{
+		Name: o.Name(), MaxRequests: 1, Timeout: breakerPause,
+		Interval: breakerWindow, BucketPeriod: breakerStep, // without them old failures would count for ever
+		ReadyToTrip: func(n gobreaker.Counts) bool {
+			return n.ConsecutiveFailures >= breakerInARow || n.Requests >= breakerAtLeast && n.TotalFailures*2 >= n.Requests
+		},
+		IsExcluded: func(error) bool { return s.ctx.Err() != nil },
+		OnStateChange: func(_ string, _, to gobreaker.State) {
+			if to == gobreaker.StateOpen {
+				s.away()
+			}
+		},
+	})
+	return s
+}
+
+// Start connects to Redis, and looks after it until Close. It may be called again, and
+// returns what is closed once Redis has answered.
+func (s *Store) Start() <-chan struct{} {
+	s.begin.Do(func() {
+		s.client = s.options.connect()
+		s.spawn(s.attend)
+	})
+	return s.found
+}
+
+// spawn runs f beside the caller, unless the store is closed.
+func (s *Store) spawn(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return false
+	}
+	s.running.Go(f)
+	return true
+}
+
+// attend tells Redis that the gateway is there, and finds out whether Redis is: no request
+// has to try.
+func (s *Store) attend() {
+	silent := true // Redis has not been heard of, and nobody has been told
+	for {
+		err := s.tell()
+		wait := presence
+		switch {
+		case err == nil:
+			s.back(silent)
+			silent = false
+		case s.ctx.Err() != nil:
+			return
+		default:
+			if wait = retry; silent {
+				silent = false
+				s.log.Warn("the store of rate limits cannot be reached", "error", err)
+			}
+		}
+		if !s.ready.Load() {
+			wait = retry
+		}
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.wake:
+		case <-time.After(wait):
+		}
+	}
+}
+
+// tell is one sign of life.
+func (s *Store) tell() error {
+	ctx, cancel := context.WithTimeout(s.ctx, s.options.Timeout)
+	defer cancel()
+	numbers, err := s.run(ctx, presentScript, s.present(), []any{s.id, milliseconds(absence)})
+	if err == nil && len(numbers) == 1 {
+		s.gateways.Store(max(numbers[0], 1))
+		s.metrics.Gateways(numbers[0])
+	}
+	return err
+}
+
+func (s *Store) present() string { return s.options.Prefix + ":gateways" }
+
+// back is called after each sign of life.
+func (s *Store) back(first bool) {
+	if s.breaker.State() != gobreaker.StateClosed || s.ready.Swap(true) {
+		return
+	}
+	s.metrics.Ready(true)
+	select {
+	case <-s.found:
+	default:
+		close(s.found)
+	}
+	if !first {
+		s.log.Info("the store of rate limits is back")
+	}
+}
+
+// away is called when the breaker has opened.
+func (s *Store) away() {
+	if !s.ready.Swap(false) {
+		return
+	}
+	s.metrics.Ready(false)
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+	var why error
+	if p := s.why.Load(); p != nil {
+		why = *p
+	}
+	s.log.Warn("the store of rate limits is away", "error", why)
+}
+
+// Ready says whether Redis answers, as far as is known.
+func (s *Store) Ready() bool { return s.ready.Load() }
+
+// Gateways is how many share the store, as far as Redis has last told.
+func (s *Store) Gateways() int64 { return max(s.gateways.Load(), 1) }
+
+// Close ends all questions and takes the gateway out of those that Redis knows.
+func (s *Store) Close() error {
+	s.begin.Do(func() {}) // whoever comes now is too late
+	s.mu.Lock()
+	s.stop()
+	s.mu.Unlock()
+	s.running.Wait()
+	s.metrics.Forget()
+	if s.client == nil {
+		return nil
+	}
+	if s.ready.Swap(false) {
+		ctx, cancel := context.WithTimeout(context.Background(), s.options.Timeout)
+		defer cancel()
+		_ = s.client.ZRem(ctx, s.present(), s.id).Err() // without it the gateway is forgotten soon
+	}
+	return s.client.Close()
+}
+
+// broken says whether the breaker let nothing through.
+func broken(err error) bool {
+	return errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests)
+}
+
+// wrong is a word for an error, for metrics; "" for none. It remembers the error.
+func (s *Store) wrong(err error) string {
+	if err == nil {
+		return ""
+	}
+	s.why.Store(&err)
+	netErr, isNet := errors.AsType[net.Error](err)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	case errors.Is(err, context.DeadlineExceeded), isNet && netErr.Timeout(), errors.Is(err, redis.ErrPoolTimeout):
+		return "timeout"
+	case redis.IsReadOnlyError(err), redis.IsMasterDownError(err), redis.IsNoReplicasError(err):
+		return "read_only"
+	case redis.IsLoadingError(err):
+		return "loading"
+	case redis.IsClusterDownError(err), redis.IsTryAgainError(err), isMoved(err):
+		return "cluster"
+	case redis.IsAuthError(err), redis.IsPermissionError(err):
+		return "denied"
+	case redis.IsOOMError(err), redis.IsMaxClientsError(err):
+		return "full"
+	case strings.Contains(err.Error(), "WRONGTYPE"):
+		return "wrong_type"
+	case errors.Is(err, errAnswer):
+		return "answer"
+	}
+	return "connection"
+}
+
+// isMoved is what a node of a cluster answers to a client that takes it for a server.
+func isMoved(err error) bool {
+	_, moved := redis.IsMovedError(err)
+	_, asked := redis.IsAskError(err)
+	return moved || asked
+}
