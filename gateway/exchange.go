@@ -45,6 +45,7 @@ type Exchange struct {
 	Cluster  Cluster   // where the request goes
 	Session  uint64    // ID of the endpoint that is to have the request if it can; 0 is any
 	Retry    *Retry    // which attempts are made again; nil is none
+	Circuit  Circuit   // which attempts are made at all; nil is every one
 	Deadline time.Time // when the time for the whole exchange is over; zero is never
 	Pages    Pages     // what error answers say; nil leaves them as they are
 

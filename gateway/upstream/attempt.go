@@ -39,6 +39,7 @@ type attempt struct {
 	watch  watchdog
 	tunnel io.ReadWriteCloser // the connection after an upgrade, which no context ends
 	retry  *retries           // counts the attempt as a retry; nil if it is none
+	judged judged
 }
 
 // RoundTrip sends the request to an endpoint of the exchange's subset, and to
@@ -51,10 +52,13 @@ func (c *Cluster) RoundTrip(req *http.Request) (*http.Response, error) {
 	if c.opts.Protocol == "h2c" && req.Header.Get("Upgrade") != "" {
 		// RFC 9113 §8.2.2: HTTP/2 has no Upgrade.
 		err = &gateway.Error{Status: http.StatusNotImplemented, Reason: "upgrade_unsupported", Msg: "this service cannot switch protocols", Cause: gateway.CauseClient}
-	} else {
+	} else if err = c.barred(x); err == nil {
 		ep, err = c.acquire(req.Context(), x)
 	}
 	if err != nil {
+		if resp, err, ok := c.instead(x, req, err); ok {
+			return resp, err
+		}
 		closeBody(req)
 		return nil, err
 	}
@@ -63,6 +67,9 @@ func (c *Cluster) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	var passed [maxFailovers]*gateway.Endpoint
 	resp, unsent, _, err := c.offer(x, ep, req, passed[:0], false)
+	if resp, err, ok := c.instead(x, req, err); ok {
+		return resp, err
+	}
 	return resp, settle(req, unsent, err)
 }
 
@@ -74,7 +81,7 @@ func (c *Cluster) offer(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Req
 ) {
 	for n := 0; ; n++ {
 		resp, unsent, err = c.try(x, ep, req, again)
-		if err == nil || !unsent || n == maxFailovers {
+		if err == nil || !unsent || n == maxFailovers || isRefusal(err) && !x.Circuit.PerEndpoint() {
 			return resp, unsent, passed, err
 		}
 		passed = append(passed, ep)
@@ -87,12 +94,17 @@ func (c *Cluster) offer(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Req
 // try makes one attempt. unsent says that it failed before there was a
 // connection: nothing of the request has left, and its body is as it was.
 func (c *Cluster) try(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Request, again bool) (resp *http.Response, unsent bool, _ error) {
+	admission, err := c.admit(x, ep)
+	if err != nil {
+		return nil, true, err
+	}
 	a, out := c.begin(x, ep, req)
+	a.judged.by(admission, x.Circuit)
 	if again {
 		a.retry = c.opts.Stats.retries
 		a.retry.active.Add(1)
 	}
-	resp, err := c.transport.RoundTrip(out)
+	resp, err = c.transport.RoundTrip(out)
 	_, unsent = errors.AsType[*dialError](err)
 	unsent = unsent && !a.send.begun.Load()
 	a.send.release(unsent)
@@ -131,11 +143,14 @@ func (c *Cluster) Pick(x *gateway.Exchange) (*gateway.Endpoint, error) {
 		}
 	}
 	if x.Session != 0 {
-		if ep := g.ofSession(x.Session); ep != nil {
+		if ep := g.ofSession(x.Session); ep != nil && c.passes(x, ep) {
 			return ep, nil
 		}
 	}
 	if ep := g.picker.Pick(x); ep != nil {
+		if !c.passes(x, ep) {
+			return c.aside(x, &g, ep)
+		}
 		return ep, nil
 	}
 	return nil, &gateway.Error{
@@ -149,12 +164,12 @@ func (c *Cluster) Pick(x *gateway.Exchange) (*gateway.Endpoint, error) {
 func (c *Cluster) another(x *gateway.Exchange, passed []*gateway.Endpoint) *gateway.Endpoint {
 	g, _ := c.set.Load().group(x.Subset)
 	for range len(passed) + 1 {
-		if ep := g.picker.Pick(x); ep != nil && !contains(passed, ep) && c.reserve(ep) {
+		if ep := g.picker.Pick(x); ep != nil && !contains(passed, ep) && c.passes(x, ep) && c.reserve(ep) {
 			return ep
 		}
 	}
 	for i, from := 0, rand.IntN(len(g.healthy)+1); i < len(g.healthy); i++ {
-		if ep := g.healthy[(from+i)%len(g.healthy)]; !contains(passed, ep) && c.reserve(ep) {
+		if ep := g.healthy[(from+i)%len(g.healthy)]; !contains(passed, ep) && c.passes(x, ep) && c.reserve(ep) {
 			return ep
 		}
 	}
@@ -221,6 +236,7 @@ func (a *attempt) take(req *http.Request, resp *http.Response) error {
 		a.tunnel, _ = inner.(io.ReadWriteCloser)
 	}
 	a.observeHead(resp.StatusCode)
+	a.observeCircuit(req, resp, stream)
 	if !a.watch.head(limit, stream) {
 		return context.Cause(a.ctx)
 	}
@@ -230,9 +246,11 @@ func (a *attempt) take(req *http.Request, resp *http.Response) error {
 		// The head was the last of HTTP. What closes the tunnel may do so after the
 		// exchange has ended, and must not write to it.
 		a.x.UpstreamEnd = a.x.UpstreamHeaders
+		a.judged.whole = true
 		a.answer = answerBody{a: a, inner: inner}
 		resp.Body = &tunnelBody{answerBody: &a.answer, conn: a.tunnel}
 	case inner == http.NoBody:
+		a.judged.whole = true
 		a.end(nil)
 	default:
 		a.answer = answerBody{a: a, inner: inner}
@@ -250,7 +268,9 @@ func isStream(req *http.Request, resp *http.Response) bool {
 // visible to whoever closes the body later, as the goroutine that serves the
 // request always does.
 func (a *attempt) end(e *gateway.Error) {
+	first := false
 	a.watch.stop(func() {
+		first = true
 		if a.tunnel == nil {
 			a.x.UpstreamEnd = time.Now()
 		}
@@ -263,6 +283,9 @@ func (a *attempt) end(e *gateway.Error) {
 			a.retry.active.Add(-1)
 		}
 	})
+	if first {
+		a.verdict(e)
+	}
 	a.cancel(nil)
 	if a.c.closed.Load() {
 		a.c.transport.CloseIdleConnections() // this attempt may just have left one

@@ -79,6 +79,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	if err == io.EOF {
+		b.a.judged.whole = true
 		b.a.end(nil)
 		return n, io.EOF
 	}

@@ -85,7 +85,7 @@ func (c *Cluster) pickFree(x *gateway.Exchange) (*gateway.Endpoint, error) {
 	}
 	g, _ := c.set.Load().group(x.Subset)
 	for i, from := 0, rand.IntN(len(g.healthy)+1); i < len(g.healthy); i++ {
-		if ep := g.healthy[(from+i)%len(g.healthy)]; c.reserve(ep) {
+		if ep := g.healthy[(from+i)%len(g.healthy)]; c.passes(x, ep) && c.reserve(ep) {
 			return ep, nil
 		}
 	}

@@ -47,6 +47,14 @@ func (c *Cluster) retry(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Req
 		var unsent bool
 		var err error
 		resp, unsent, r.passed, err = c.offer(x, ep, r.next(), r.passed, n > 0)
+		if resp, err, ok := c.instead(x, r.next(), err); ok {
+			r.finish(false)
+			return resp, err
+		}
+		if isRefusal(err) {
+			r.finish(true)
+			return nil, err
+		}
 		r.passed = append(r.passed, x.Endpoint)
 		why := r.wants(resp, err, unsent)
 		r.judge(n, why, err)
