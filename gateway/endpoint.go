@@ -49,6 +49,7 @@ type Stats struct {
 	Failures  atomic.Uint64 // attempts that failed by the upstream's or the network's fault
 	Unhealthy atomic.Bool   // what active checks say; false until they have said something
 	Latency   Latency       // kept while a policy follows it
+	Conduct   Conduct       // what endpoints that do badly are ejected for
 }
 
 // Policy makes a picker for a set of healthy endpoints. It is called again on

@@ -55,7 +55,8 @@ func (c *compiler) cluster(name string, u *config.Upstream) *upstream.Cluster {
 func clusterOptions(name string, u *config.Upstream, o upstream.Options) upstream.Options {
 	o.Name, o.Protocol, o.Host, o.MaxIdle = name, u.Protocol, u.Host, u.MaxIdle
 	o.Timeouts = upstream.Timeouts(u.Timeouts)
-	o.SlowStart = u.SlowStart
+	o.SlowStart, o.MaxAge = u.SlowStart, u.MaxAge
+	o.Outliers = outlierOptions(&u.OutlierDetection)
 	if z := u.Zone; z != nil {
 		o.Zone = upstream.ZoneOptions{Prefer: z.Prefer, MinEndpoints: z.MinEndpoints, MinHealthy: z.MinHealthy}
 	}
@@ -77,6 +78,22 @@ func clusterOptions(name string, u *config.Upstream, o upstream.Options) upstrea
 	o.PanicThreshold = u.PanicThreshold
 	if u.Health != nil {
 		o.Health = healthOptions(u.Health)
+	}
+	return o
+}
+
+func outlierOptions(d *config.OutlierDetection) upstream.OutlierOptions {
+	o := upstream.OutlierOptions{
+		Connect: d.ConnectFailures, Gateway: d.GatewayErrors, Errors: d.Errors,
+		Interval: d.Interval, BaseTime: d.BaseEjectionTime, MaxTime: d.MaxEjectionTime, MaxPercent: d.MaxEjectionPercent,
+	}
+	if d.SuccessRate != nil {
+		rate := upstream.SuccessRateOptions(*d.SuccessRate)
+		o.SuccessRate = &rate
+	}
+	if d.Latency != nil {
+		latency := upstream.LatencyOutlierOptions(*d.Latency)
+		o.Latency = &latency
 	}
 	return o
 }

@@ -25,6 +25,8 @@ type Upstream struct {
 	// the few that are left would not carry its load. The upstream is judged as a
 	// whole. 50 is usual. Needs `health`. Default: 0, unhealthy endpoints are never used.
 	PanicThreshold int `yaml:"panic_threshold"`
+	// OutlierDetection ejects endpoints for what becomes of requests.
+	OutlierDetection OutlierDetection `yaml:"outlier_detection"`
 	// Limits bound the requests at a time. Default: none.
 	Limits *UpstreamLimits `yaml:"limits"`
 	// TLS is for protocol https.
@@ -38,6 +40,11 @@ type Upstream struct {
 	Timeouts UpstreamTimeouts `yaml:"timeouts"`
 	// MaxIdle is how many idle connections are kept to one endpoint. Default: 64.
 	MaxIdle int `yaml:"max_idle"`
+	// MaxAge is how long connections are used, less up to a tenth: then new ones are
+	// opened, so that changes of DNS and of what balances behind an address are
+	// followed, and each old one is closed when it is idle. At least 1s; 0 is for
+	// ever. Default: 1h.
+	MaxAge time.Duration `yaml:"max_age"`
 	// Zone prefers the endpoints that are near. Default: none, all zones are alike.
 	Zone *Zone `yaml:"zone"`
 	// SlowStart is the time over which an endpoint that joins the others, or comes
@@ -116,7 +123,7 @@ type UpstreamTimeouts struct {
 }
 
 // SetDefaults sets the values that the comments of the fields name.
-func (u *Upstream) SetDefaults() { u.Protocol, u.MaxIdle = "http", 64 }
+func (u *Upstream) SetDefaults() { u.Protocol, u.MaxIdle, u.MaxAge = "http", 64, time.Hour }
 
 // SetDefaults sets the values that the comments of the fields name.
 func (l *UpstreamLimits) SetDefaults() { l.Queue, l.QueueTimeout = 100, time.Second }
@@ -144,7 +151,7 @@ func (u *Upstream) Validate() error {
 	}
 	switch {
 	case u.PanicThreshold != 0 && u.Health == nil:
-		f.at("panic_threshold", "needs health: without checks every endpoint is used anyway")
+		f.at("panic_threshold", "needs health: what outlier_detection ejects is bounded by its max_ejection_percent")
 	default:
 		f.number("panic_threshold", u.PanicThreshold, 0, 100)
 	}
@@ -162,6 +169,9 @@ func (u *Upstream) Validate() error {
 		}
 	}
 	f.number("max_idle", u.MaxIdle, 1, 100_000)
+	if u.MaxAge != 0 {
+		f.time("max_age", u.MaxAge, time.Second)
+	}
 	if u.SlowStart != 0 {
 		f.time("slow_start", u.SlowStart, time.Second)
 	}

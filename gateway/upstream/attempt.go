@@ -40,6 +40,10 @@ type attempt struct {
 	tunnel io.ReadWriteCloser // the connection after an upgrade, which no context ends
 	retry  *retries           // counts the attempt as a retry; nil if it is none
 	judged judged
+
+	transport *http.Transport
+	resp      *http.Response // the head of the answer; nil while there is none
+	grpc      bool           // it answers a gRPC call
 }
 
 // RoundTrip sends the request to an endpoint of the exchange's subset, and to
@@ -104,7 +108,7 @@ func (c *Cluster) try(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Reque
 		a.retry = c.opts.Stats.retries
 		a.retry.active.Add(1)
 	}
-	resp, err = c.transport.RoundTrip(out)
+	resp, err = a.transport.RoundTrip(out)
 	_, unsent = errors.AsType[*dialError](err)
 	unsent = unsent && !a.send.begun.Load()
 	a.send.release(unsent)
@@ -173,6 +177,12 @@ func (c *Cluster) another(x *gateway.Exchange, passed []*gateway.Endpoint) *gate
 			return ep
 		}
 	}
+	// Whoever was ejected may be back already, and the others cannot be reached.
+	for _, ep := range g.spare {
+		if !contains(passed, ep) && c.passes(x, ep) && c.reserve(ep) {
+			return ep
+		}
+	}
 	return nil
 }
 
@@ -193,7 +203,7 @@ func (c *Cluster) begin(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Req
 	ep.Stats.Requests.Add(1)
 
 	ctx, cancel := context.WithCancelCause(req.Context())
-	a := &attempt{c: c, x: x, ep: ep, in: req.Context(), ctx: ctx, cancel: cancel, url: *req.URL}
+	a := &attempt{c: c, x: x, ep: ep, in: req.Context(), ctx: ctx, cancel: cancel, url: *req.URL, transport: c.pool.current.Load()}
 	a.watch.owner = a
 	out := req.WithContext(ctx)
 	out.URL = &a.url
@@ -235,12 +245,14 @@ func (a *attempt) take(req *http.Request, resp *http.Response) error {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		a.tunnel, _ = inner.(io.ReadWriteCloser)
 	}
-	a.observeHead(resp.StatusCode)
+	now := time.Now()
+	a.resp, a.grpc = resp, gateway.IsGRPC(req)
+	a.observeHead(now, resp.StatusCode)
 	a.observeCircuit(req, resp, stream)
 	if !a.watch.head(limit, stream) {
 		return context.Cause(a.ctx)
 	}
-	a.x.UpstreamHeaders = time.Now()
+	a.x.UpstreamHeaders = now
 	switch {
 	case a.tunnel != nil:
 		// The head was the last of HTTP. What closes the tunnel may do so after the
@@ -285,11 +297,10 @@ func (a *attempt) end(e *gateway.Error) {
 	})
 	if first {
 		a.verdict(e)
+		a.report(e)
 	}
 	a.cancel(nil)
-	if a.c.closed.Load() {
-		a.c.transport.CloseIdleConnections() // this attempt may just have left one
-	}
+	a.c.letGo(a.transport)
 }
 
 // expired is the watchdog's verdict.

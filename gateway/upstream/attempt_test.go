@@ -329,7 +329,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 		})
 	}
 	c := start(b, at(addr), nil)
-	run("transport", c.transport)
+	run("transport", c.pool.current.Load())
 	run("cluster", c)
 }
 

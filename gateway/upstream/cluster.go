@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -34,11 +33,13 @@ type Options struct {
 	Timeouts      Timeouts       // zero values mean the defaults
 	MaxIdle       int            // idle connections kept to one endpoint; default 64
 	Health        *HealthOptions // nil: every endpoint is taken to be well
+	Outliers      OutlierOptions // the zero value ejects nobody
 
 	Limits         Limits // of requests at a time
 	PanicThreshold int    // percentage of healthy endpoints below which all are used; 0 is never
 
 	Zone      ZoneOptions   // which endpoints are near; the zero value prefers none
+	MaxAge    time.Duration // of connections; 0 is for ever
 	SlowStart time.Duration // over which an endpoint that joins gets to its full share; 0 is at once
 
 	Own *Own         // where this process listens, which no name may lead to
@@ -73,28 +74,32 @@ type EndpointStatus struct {
 	Zone     string
 	Tags     []string
 	Meta     map[string]string
-	Subsets  []string // that it belongs to, sorted
-	Healthy  bool     // has not failed its checks
-	Active   int64    // requests on their way
-	Requests uint64   // attempts begun
-	Failures uint64   // attempts that failed by the endpoint's or the network's fault
+	Subsets  []string          // that it belongs to, sorted
+	Healthy  bool              // has not failed its checks
+	Ejected  *gateway.Ejection // nil while it may be used
+	Active   int64             // requests on their way
+	Requests uint64            // attempts begun
+	Failures uint64            // attempts that failed by the endpoint's or the network's fault
 }
 
 // Cluster is one upstream. It implements gateway.Cluster.
 type Cluster struct {
-	opts      Options
-	transport *http.Transport
-	checks    *checks // nil without health checks
-	set       atomic.Pointer[set]
-	filled    chan struct{}
-	closed    atomic.Bool
-	stale     atomic.Bool // the set does not show what checks have found
+	opts   Options
+	pool   pool
+	checks *checks // nil without health checks
+	probes *probes
+	set    atomic.Pointer[set]
+	filled chan struct{}
+	closed atomic.Bool
+	stale  atomic.Bool // the set does not show what checks have found
 
 	mu          sync.Mutex // for everything that changes the set
 	endpoints   []*gateway.Endpoint
 	unsubscribe func()
 	started     bool
 	ramps       ramps
+	returns     *time.Timer // for the end of an ejection; nil when there is none to wait for
+	peers       *peers      // compares endpoints with each other; nil when no rule does
 	panicking   atomic.Bool // too few endpoints are healthy, all are used
 }
 
@@ -109,13 +114,18 @@ type set struct {
 
 type member struct {
 	ep      *gateway.Endpoint
-	healthy bool
+	healthy bool              // has not failed its checks
+	ejected *gateway.Ejection // nil while it is not ejected
 }
+
+// usable says whether requests may go there.
+func (m member) usable() bool { return m.healthy && m.ejected == nil }
 
 // group is a subset, ready to pick from.
 type group struct {
 	picker  gateway.Picker
-	healthy []*gateway.Endpoint
+	healthy []*gateway.Endpoint // and not ejected
+	spare   []*gateway.Endpoint // healthy, but ejected
 }
 
 // New makes a cluster without any side effect; Start starts it.
@@ -128,8 +138,9 @@ func New(o Options) *Cluster {
 	}
 	o.Timeouts = o.Timeouts.withDefaults()
 	o.MaxIdle = cmp.Or(o.MaxIdle, 64)
-	c := &Cluster{opts: o, filled: make(chan struct{})}
-	c.transport = newTransport(&c.opts)
+	o.Outliers = o.Outliers.withDefaults()
+	c := &Cluster{opts: o, filled: make(chan struct{}), probes: newProbes()}
+	c.pool.current.Store(newTransport(&c.opts))
 	if o.Health != nil {
 		c.checks = newChecks(c, *o.Health)
 	}
@@ -152,6 +163,9 @@ func (c *Cluster) Start() {
 	c.mu.Lock()
 	c.unsubscribe = unsubscribe
 	late := c.closed.Load()
+	if !late {
+		c.renewLater()
+	}
 	c.mu.Unlock()
 	if late {
 		unsubscribe()
@@ -169,6 +183,11 @@ func (c *Cluster) Close() error {
 	}
 	unsubscribe := c.unsubscribe
 	c.ramps.stop()
+	for _, timer := range []*time.Timer{c.returns, c.pool.timer, c.peers.running()} {
+		if timer != nil {
+			timer.Stop()
+		}
+	}
 	endpoints := c.endpoints
 	c.endpoints = nil
 	c.mu.Unlock()
@@ -178,10 +197,11 @@ func (c *Cluster) Close() error {
 	if c.checks != nil {
 		c.checks.close()
 	}
+	c.probes.close()
 	for _, ep := range endpoints {
 		c.opts.Stats.Release(ep.Addr)
 	}
-	c.transport.CloseIdleConnections()
+	c.pool.current.Load().CloseIdleConnections()
 	return nil
 }
 
@@ -219,7 +239,7 @@ func (c *Cluster) Endpoints() []EndpointStatus {
 	for i, m := range s.members {
 		all[i] = EndpointStatus{
 			Addr: m.ep.Addr, Weight: m.ep.Weight, Zone: m.ep.Zone, Tags: m.ep.Tags, Meta: m.ep.Meta,
-			Subsets: c.subsetsOf(m.ep.Target), Healthy: m.healthy,
+			Subsets: c.subsetsOf(m.ep.Target), Healthy: m.healthy, Ejected: m.ejected,
 			Active: m.ep.Stats.Active.Load(), Requests: m.ep.Stats.Requests.Load(), Failures: m.ep.Stats.Failures.Load(),
 		}
 	}
@@ -270,6 +290,7 @@ func (c *Cluster) update(targets []gateway.Target) {
 		c.checks.follow(endpoints)
 	}
 	c.rebuild()
+	c.comparePeers()
 	c.opts.Log.Info("endpoints changed", "endpoints", len(endpoints), "added", added, "removed", len(gone))
 	select {
 	case <-c.filled:
@@ -292,15 +313,19 @@ func (c *Cluster) flipped() {
 // rebuild swaps in a new set. The caller holds c.mu or is alone.
 func (c *Cluster) rebuild() {
 	c.stale.Store(false) // first, so that a flip from here on asks for another one
+	c.readmit()
 	s := &set{members: make([]member, len(c.endpoints)), subsets: make(map[string]group, len(c.opts.Subsets))}
 	for i, ep := range c.endpoints {
 		// Without checks nobody would ever clear what those of an earlier
 		// configuration have found.
-		s.members[i] = member{ep, c.checks == nil || !ep.Stats.Unhealthy.Load()}
+		s.members[i] = member{ep: ep, healthy: c.checks == nil || !ep.Stats.Unhealthy.Load()}
+		if c.opts.Outliers.on() {
+			s.members[i].ejected = ep.Stats.Conduct.Ejection.Load()
+		}
 	}
 	c.startSlowly(s.members)
 	c.judgePanic(s.members)
-	s.all = c.newGroup(s.members)
+	s.all = c.newGroup(s.members, true)
 	for name, sel := range c.opts.Subsets {
 		var chosen []member
 		for _, m := range s.members {
@@ -308,22 +333,31 @@ func (c *Cluster) rebuild() {
 				chosen = append(chosen, m)
 			}
 		}
-		s.subsets[name] = c.newGroup(chosen)
+		s.subsets[name] = c.newGroup(chosen, false)
 	}
 	c.set.Store(s)
 	c.endpointsChanged()
 }
 
-// newGroup makes the subset of these members.
-func (c *Cluster) newGroup(members []member) group {
+// newGroup makes the subset of these members. When checks have left none of the
+// whole set but ejected ones, those are used; the requests of an arm have
+// somewhere else to go.
+func (c *Cluster) newGroup(members []member, whole bool) group {
 	healthy := make([]*gateway.Endpoint, 0, len(members))
+	var spare []*gateway.Endpoint
 	for _, m := range members {
-		if m.healthy || c.panicking.Load() {
+		switch {
+		case m.usable() || c.panicking.Load():
 			healthy = append(healthy, m.ep)
+		case m.healthy:
+			spare = append(spare, m.ep)
 		}
 	}
+	if whole && len(healthy) == 0 {
+		healthy, spare = spare, nil
+	}
 	near := c.opts.Zone.choose(members, healthy)
-	return group{c.opts.Policy(c.ramps.apply(near)), healthy}
+	return group{c.opts.Policy(c.ramps.apply(near)), healthy, spare}
 }
 
 func (s *set) group(subset string) (g group, ok bool) {

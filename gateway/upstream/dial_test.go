@@ -74,7 +74,7 @@ func TestRebind(t *testing.T) {
 		_, port, _ := net.SplitHostPort(addr)
 		c := start(t, at("orders.example:"+port), func(o *Options) { o.resolver = resolver })
 		ask := func() error {
-			c.transport.CloseIdleConnections()
+			c.pool.current.Load().CloseIdleConnections()
 			r, _ := request(t, "GET", nil)
 			resp, err := c.RoundTrip(r)
 			if err == nil {

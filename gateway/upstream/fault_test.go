@@ -280,7 +280,7 @@ func TestFault8StaleConnection(t *testing.T) {
 		}
 	})
 	t.Run("idle connections are dropped before a server with 5 s closes them", func(t *testing.T) {
-		if got := start(t, nil, nil).transport.IdleConnTimeout; got != 4*time.Second {
+		if got := start(t, nil, nil).pool.current.Load().IdleConnTimeout; got != 4*time.Second {
 			t.Errorf("IdleConnTimeout %v", got)
 		}
 	})

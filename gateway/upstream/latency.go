@@ -9,16 +9,12 @@ import (
 // answer. The time in which the client was to send more is not the endpoint's,
 // and an answer that came before the client had sent everything tells nothing.
 // An error is a failure even if it came fast.
-func (a *attempt) observeHead(status int) {
-	latency := &a.ep.Stats.Latency
-	if !latency.Followed() {
-		return
-	}
-	now := time.Now()
+func (a *attempt) observeHead(now time.Time, status int) {
 	if status >= http.StatusInternalServerError {
-		latency.Fail(now)
+		a.ep.Stats.Latency.Fail(now)
 	} else if waited, ok := a.watch.waited(now); ok {
-		latency.Observe(now, waited)
+		a.ep.Stats.Latency.Observe(now, waited)
+		a.ep.Stats.Conduct.Took.Add(waited)
 	}
 }
 

@@ -8,7 +8,7 @@ package upstream
 func (c *Cluster) judgePanic(members []member) {
 	healthy := 0
 	for _, m := range members {
-		if m.healthy {
+		if m.usable() {
 			healthy++
 		}
 	}

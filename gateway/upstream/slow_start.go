@@ -41,12 +41,12 @@ func (c *Cluster) startSlowly(members []member) {
 	}
 	took := make(map[string]bool)
 	for _, m := range c.set.Load().members {
-		took[m.ep.Addr] = m.healthy
+		took[m.ep.Addr] = m.usable()
 	}
 	now, before := time.Now(), c.ramps.joined
 	c.ramps.joined, c.ramps.step = make(map[string]time.Time), make(map[string]int)
 	for _, m := range members {
-		if !m.healthy {
+		if !m.usable() {
 			continue
 		}
 		joined, ramping := before[m.ep.Addr]

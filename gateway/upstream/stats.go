@@ -8,11 +8,12 @@ import (
 
 // StatsStore holds the stats of the endpoints of one upstream by address, so
 // that all generations of a configuration count into the same numbers. An
-// address is forgotten with its last user. It also knows the upstream's retries
-// and who waits for an endpoint.
+// address is forgotten with its last user. It also knows the upstream's retries,
+// who waits for an endpoint, and who was ejected how often.
 type StatsStore struct {
-	retries *retries
-	queue   *queue
+	retries   *retries
+	queue     *queue
+	ejections *ejections
 
 	mu   sync.Mutex
 	uses map[string]*statsUse
@@ -25,7 +26,7 @@ type statsUse struct {
 
 // NewStatsStore makes an empty store.
 func NewStatsStore() *StatsStore {
-	return &StatsStore{retries: newRetries(), queue: newQueue(), uses: make(map[string]*statsUse)}
+	return &StatsStore{retries: newRetries(), queue: newQueue(), ejections: newEjections(), uses: make(map[string]*statsUse)}
 }
 
 // Acquire returns the stats of addr and counts the caller as a user.
@@ -51,6 +52,7 @@ func (s *StatsStore) Release(addr string) {
 	}
 	if u.users--; u.users == 0 {
 		delete(s.uses, addr)
+		s.ejections.forget(addr)
 	}
 }
 

@@ -23,7 +23,7 @@ func (z ZoneOptions) choose(members []member, healthy []*gateway.Endpoint) []*ga
 			continue
 		}
 		known += max(m.ep.Weight, 1)
-		if m.healthy {
+		if m.usable() {
 			well += max(m.ep.Weight, 1)
 			near = append(near, m.ep)
 		}
