@@ -44,6 +44,9 @@ var rooms = map[string][]string{
 	"middleware/middlewaretest":   {"gateway", "gateway/config", "gateway/keep", "gateway/kind", "gateway/obs", "middleware"},
 	"discovery":                   {"gateway", "gateway/keep", "gateway/kind"},
 	"discovery/discoverytest":     {"gateway", "discovery"},
+
+	"gateway/transcode/wire/internal/testpb": {},
+
 	"gateway/build": {
 		"discovery", "gateway", "gateway/balance", "gateway/canon", "gateway/config", "gateway/keep", "gateway/kind",
 		"gateway/obs", "gateway/proxy", "gateway/route", "gateway/upstream", "middleware",
