@@ -33,6 +33,7 @@ type oidcAuth struct {
 	headers     []claimHeader
 	keys        *jwtKeys
 	kept        *oidcKept
+	known       *knownSessionsOf
 	sessions    *sealed.Keyring
 	logins      *sealed.Keyring
 	safe, plain oidcJars
@@ -48,6 +49,7 @@ type oidcKept struct {
 	used     *sealed.Memory[struct{}]  // states of logins and ids of logout tokens
 	ended    *sealed.Memory[time.Time] // sessions that logouts have ended, and when
 	renewals *sealed.Memory[*oidcRenewal]
+	counts   oidcCounts
 }
 
 // oidcJars are the cookies of sessions, and of logins that have begun.
@@ -89,12 +91,17 @@ func newOIDC(c OIDCConfig, env Env) (gateway.Step, error) {
 	if err != nil {
 		return gateway.Step{}, kind.At("", "%w", err)
 	}
+	m.known, err = keep.Get(env.Keep, keptUnder("oidc sessions/", c.fingerprint(meaning)), func() (*knownSessionsOf, error) { return newKnownSessions(), nil })
+	if err != nil {
+		return gateway.Step{}, kind.At("", "%w", err)
+	}
 	var names []string
 	m.headers, names = newClaimHeaders(c.Headers)
 	return gateway.Step{
 		Wrap: m.wrap, Explain: m.explain, Proves: []gateway.Identity{gateway.Subject}, Owns: names, Lacking: m.keys.lacking,
 		Start: func() []<-chan struct{} {
 			m.keys.start(env.Process)
+			m.kept.start(env.Process, c.Issuer, c.ClientID)
 			return []<-chan struct{}{m.keys.Ready()}
 		},
 	}, nil
@@ -149,6 +156,7 @@ func (m *oidcAuth) wrap(next http.Handler) http.Handler {
 		switch m.endpoint(p.url.Path) {
 		case "callback":
 			err = m.callback(w, r, p)
+			m.kept.counts.login(err)
 		case "logout":
 			err = m.logout(w, r, p)
 		case "backchannel":
@@ -182,13 +190,16 @@ func (m *oidcAuth) endpoint(path string) string {
 func (m *oidcAuth) pass(w http.ResponseWriter, r *http.Request, p place, next http.Handler) {
 	x := gateway.ExchangeOf(r)
 	now := time.Now()
-	s, claims := m.session(r, p, now)
+	s, was := m.session(r, p, now)
+	if was {
+		m.kept.counts.hits.Add(1)
+	}
 	if s != nil && m.foreign(r) {
 		gateway.Fail(w, r, m.refuse.csrf)
 		return
 	}
 	if s != nil {
-		s, claims = m.renewed(w, r, p, s, claims, now)
+		s = m.renewed(w, r, p, s, now)
 	}
 	if s == nil {
 		if err := m.unknown(w, r, p, now); err != nil {
@@ -198,48 +209,12 @@ func (m *oidcAuth) pass(w http.ResponseWriter, r *http.Request, p place, next ht
 		goesNowhere(x)
 		return
 	}
-	if refusal := m.enter(x, claims); refusal != nil {
+	if refusal := s.enter(x); refusal != nil {
 		gateway.Fail(w, r, refusal)
 		return
 	}
 	withhold(r, x, p.jars)
 	next.ServeHTTP(w, r)
-}
-
-// session is the one that the request belongs to, nil if there is none that is good.
-func (m *oidcAuth) session(r *http.Request, p place, now time.Time) (*oidcSession, map[string]any) {
-	text, ok := p.jars.session.Read(r.Header)
-	if !ok {
-		return nil, nil
-	}
-	plain, err := m.sessions.Open(text)
-	if err != nil {
-		return nil, nil
-	}
-	s, err := decodeOIDCSession(plain)
-	if err != nil || !now.Before(s.until) || s.login.Add(m.Cookie.MaxAge).Before(now) {
-		return nil, nil
-	}
-	claims, err := s.claims()
-	if err != nil || m.over(s, claims, now) {
-		return nil, nil
-	}
-	return s, claims
-}
-
-// over says whether a logout has ended the session.
-func (m *oidcAuth) over(s *oidcSession, claims map[string]any, now time.Time) bool {
-	if m.kept.ended.Len() == 0 {
-		return false
-	}
-	sub, _ := claims["sub"].(string)
-	sid, _ := claims["sid"].(string)
-	for _, key := range []string{"id " + s.id, "sid " + sid, "sub " + sub} {
-		if at, ok := m.kept.ended.Get(key, now); ok && !s.login.After(at) {
-			return true
-		}
-	}
-	return false
 }
 
 // foreign says whether another site may have the browser send the request. The
@@ -251,29 +226,6 @@ func (m *oidcAuth) foreign(r *http.Request) bool {
 	probe := *r
 	probe.Method = http.MethodPost
 	return m.csrf.Check(&probe) != nil
-}
-
-// enter says in the exchange who the caller is.
-func (m *oidcAuth) enter(x *gateway.Exchange, claims map[string]any) *gateway.Error {
-	subject, _ := claimAt(claims, m.Subject)
-	name, _ := subject.(string)
-	if name == "" {
-		return m.refuse.subject
-	}
-	for _, c := range m.Claims {
-		if !c.met(claims) {
-			return m.refuse.denied
-		}
-	}
-	headers, err := valuesOf(m.headers, claims)
-	if err != nil {
-		return m.refuse.header
-	}
-	x.Subject, x.Claims = name, claims
-	for _, h := range headers {
-		x.SetUpstreamHeader(h.name, h.value)
-	}
-	return nil
 }
 
 // withhold keeps the gateway's own cookies out of the request that goes upstream.
@@ -310,7 +262,7 @@ func (m *oidcAuth) explain(r *http.Request, x *gateway.Exchange) string {
 		x.Status = http.StatusFound
 		return "is the " + at + " of logins, and answers by itself"
 	}
-	s, claims := m.session(r, p, time.Now())
+	s, _ := m.session(r, p, time.Now())
 	switch {
 	case s == nil && m.opensPage(r, p):
 		goesNowhere(x)
@@ -321,9 +273,9 @@ func (m *oidcAuth) explain(r *http.Request, x *gateway.Exchange) string {
 	case m.foreign(r):
 		return answer(m.refuse.csrf)
 	}
-	if refusal := m.enter(x, claims); refusal != nil {
+	if refusal := s.enter(x); refusal != nil {
 		return answer(refusal)
 	}
 	withhold(r, x, p.jars)
-	return fmt.Sprintf("the caller is %q, logged in until %s", x.Subject, s.until.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("the caller is %q, logged in until %s", x.Subject, s.session.until.UTC().Format(time.RFC3339))
 }

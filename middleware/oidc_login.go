@@ -59,6 +59,7 @@ func (m *oidcAuth) unknown(w http.ResponseWriter, r *http.Request, p place, now 
 		return fmt.Errorf("cookie of the login: %w", err)
 	}
 	to := m.config(e, l.caller).AuthCodeURL(l.state, oauth2.S256ChallengeOption(l.verifier), oauth2.SetAuthURLParam("nonce", l.nonce))
+	m.kept.counts.begun.Add(1)
 	found(w, http.StatusFound, to)
 	return nil
 }
@@ -111,10 +112,12 @@ func (m *oidcAuth) callback(w http.ResponseWriter, r *http.Request, p place) err
 		return err
 	}
 	h := w.Header()
-	if err := p.jars.session.Write(h, r.Header, m.sessions.Seal(s.encode()), m.Cookie.MaxAge); err != nil {
+	text := m.sessions.Seal(s.encode())
+	if err := p.jars.session.Write(h, r.Header, text, m.Cookie.MaxAge); err != nil {
 		clear(h)
 		return because(m.refuse.large, err)
 	}
+	m.kept.counts.sizes.Observe(len(text))
 	jar.Clear(h, r.Header)
 	found(w, http.StatusFound, l.back)
 	return nil

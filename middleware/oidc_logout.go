@@ -34,10 +34,12 @@ func (m *oidcAuth) logout(w http.ResponseWriter, r *http.Request, p place) error
 		return allowing(m.refuse.method, "GET, POST")
 	}
 	now := time.Now()
-	s, _ := m.session(r, p, now)
-	if s != nil {
+	var s *oidcSession
+	if known, _ := m.session(r, p, now); known != nil {
+		s = known.session
 		// Who has copied the cookies has them still.
 		m.kept.ended.Put("id "+s.id, now, now, s.until)
+		m.kept.counts.leftHere.Add(1)
 	}
 	p.jars.session.Clear(w.Header(), r.Header)
 	found(w, http.StatusSeeOther, m.afterLogout(r, p, s))
@@ -95,6 +97,7 @@ func (m *oidcAuth) backchannel(w http.ResponseWriter, r *http.Request) error {
 		key = "sub " + sub
 	}
 	m.kept.ended.Put(key, now, now, now.Add(m.Cookie.MaxAge))
+	m.kept.counts.leftAtProvider.Add(1)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
 	return nil

@@ -45,9 +45,10 @@ func (s *oidcSession) schedule(t *oauth2.Token, now time.Time) {
 // request asks, and the others go on with the session as it is. Refresh tokens are
 // often good for one use, so that requests with the old cookies, which may come for a
 // while, get what the first one got.
-func (m *oidcAuth) renewed(w http.ResponseWriter, r *http.Request, p place, s *oidcSession, claims map[string]any, now time.Time) (*oidcSession, map[string]any) {
+func (m *oidcAuth) renewed(w http.ResponseWriter, r *http.Request, p place, known *knownSession, now time.Time) *knownSession {
+	s := known.session
 	if s.renew.IsZero() || now.Before(s.renew) {
-		return s, claims
+		return known
 	}
 	sum := sha256.Sum256([]byte(s.refresh))
 	key := string(sum[:])
@@ -55,6 +56,7 @@ func (m *oidcAuth) renewed(w http.ResponseWriter, r *http.Request, p place, s *o
 	it, was := m.kept.renewals.GetOrPut(key, mine, now, now.Add(renewalKept))
 	if !was {
 		m.ask(context.WithoutCancel(r.Context()), it, s)
+		m.kept.counts.refresh(it)
 		if it.session == nil && !it.ended {
 			end := time.Now()
 			m.kept.renewals.Put(key, it, end, end.Add(renewalPause))
@@ -63,33 +65,32 @@ func (m *oidcAuth) renewed(w http.ResponseWriter, r *http.Request, p place, s *o
 	select {
 	case <-it.done:
 	default:
-		return s, claims
+		return known
 	}
 	switch {
 	case it.ended:
 		p.jars.session.Clear(w.Header(), r.Header)
-		return nil, nil
+		return nil
 	case it.session == nil || it.session.id != s.id:
-		return s, claims
+		return known
 	}
-	return m.adopt(w, r, p, it.session, s, claims, now)
+	return m.adopt(w, r, p, it.session, known, now)
 }
 
 // adopt gives the browser the cookies of a renewed session. They are for it alone, even in
 // an answer that a cache may keep (RFC 9111, 7.3).
-func (m *oidcAuth) adopt(w http.ResponseWriter, r *http.Request, p place, s, before *oidcSession, claims map[string]any, now time.Time) (*oidcSession, map[string]any) {
-	if s.token != before.token {
-		fresh, err := s.claims()
-		if err != nil {
-			return before, claims
-		}
-		claims = fresh
+func (m *oidcAuth) adopt(w http.ResponseWriter, r *http.Request, p place, s *oidcSession, before *knownSession, now time.Time) *knownSession {
+	fresh, err := m.judged(s)
+	if err != nil {
+		return before
 	}
-	if err := p.jars.session.Write(w.Header(), r.Header, m.sessions.Seal(s.encode()), s.until.Sub(now)); err != nil {
-		return before, claims
+	text := m.sessions.Seal(s.encode())
+	if err := p.jars.session.Write(w.Header(), r.Header, text, s.until.Sub(now)); err != nil {
+		return before
 	}
+	m.kept.counts.sizes.Observe(len(text))
 	w.Header().Add("Cache-Control", `no-cache="Set-Cookie"`)
-	return s, claims
+	return fresh
 }
 
 // ask uses the refresh token. The request may go away meanwhile: the answer comes once.

@@ -333,21 +333,3 @@ func fuzzOIDC(t *testing.T, env middleware.Env, step gateway.Step, line string) 
 		t.Errorf("%q: status %d for no reason", line, a.Status)
 	}
 }
-
-func BenchmarkOIDCSession(b *testing.B) {
-	env := middlewaretest.Env(b, middlewaretest.NewCluster("shop"))
-	step := middlewaretest.Build(b, env, oidcBlock("https://id.example.com", ""))
-	claims := goodClaims(members{"email": "ada@example.com", "groups": []string{"staff", "orders"}})
-	s := oidcSession{login: time.Now(), until: time.Now().Add(time.Hour), id: "id", token: token(b, "rsa", claims)}
-	ring := oidcRing(b, oidcKey, "https://id.example.com", "shop", "route/test/middleware/0")
-	r := middlewaretest.Request(b, "GET /\nCookie: __Host-pithead=1."+ring.Seal(s.encode()))
-	h := step.Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	b.ReportAllocs()
-	for b.Loop() {
-		x := &gateway.Exchange{Scheme: "https"}
-		h.ServeHTTP(nil, gateway.WithExchange(r, x))
-		if x.Subject == "" {
-			b.Fatal("nobody")
-		}
-	}
-}

@@ -142,9 +142,9 @@ func TestLacking(t *testing.T) {
 			}
 		}
 		want("at the start", 1, true)
-		time.Sleep(lackingWait - 1)
+		<-time.After(lackingWait - 1)
 		want("just before", 1, true)
-		time.Sleep(1)
+		<-time.After(1)
 		want("long enough", 1, false)
 		keys = nil
 		want("with keys", 0, false)
