@@ -1,0 +1,189 @@
+//go:build linux
+
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+)
+
+// Probe is the programs at work. It is for several goroutines.
+type Probe struct {
+	options Options
+	spec    *ebpf.CollectionSpec
+	maps    map[string]*ebpf.Map
+	closers []func() error
+	events  *ringbuf.Reader
+	sweeper *link.Iter
+	tiers   []Tier
+
+	mu    sync.Mutex
+	cells map[uint32]*cell
+	room  []kernelHist
+}
+
+// Tier is a part of what can be measured.
+type Tier struct {
+	Name   string `json:"name"`
+	Active bool   `json:"active"`
+	Reason string `json:"reason,omitempty"` // why it is not
+}
+
+// Load loads and attaches the programs. The caller must Close the probe.
+func Load(options Options) (*Probe, error) {
+	if err := options.Check(); err != nil {
+		return nil, err
+	}
+	if err := privileged(); err != nil {
+		return nil, err
+	}
+	_ = rlimit.RemoveMemlock() // needed before Linux 5.11 only, where loading says so
+	spec, err := loadKernel()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKernel, err)
+	}
+	p := &Probe{options: options, spec: spec, cells: map[uint32]*cell{}}
+	if err := p.start(); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+func (p *Probe) start() error {
+	for _, step := range []func() error{p.setConstants, p.makeMaps, p.fillMaps, p.attachCore, p.attachSend, p.attachChannel, p.seed} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setConstants writes what the programs are compiled with; what is off is then
+// not even verified.
+func (p *Probe) setConstants() error {
+	o := &p.options
+	group := uint64(0)
+	if o.Cgroup != "" {
+		var stat syscall.Stat_t
+		if err := syscall.Stat(o.Cgroup, &stat); err != nil {
+			return fmt.Errorf("control group %s: %w", o.Cgroup, err)
+		}
+		group = stat.Ino
+	}
+	for name, value := range map[string]any{
+		kernelVarOnlyNetns: uint32(o.Netns), kernelVarOnlyProcess: uint32(o.Process), kernelVarOnlyCgroup: group,
+		kernelVarAnyListen: o.AnyListen, kernelVarAnyUpstream: o.AnyUpstream,
+		kernelVarParseStatus: o.Status, kernelVarParsePath: len(o.Prefixes) > 0,
+		kernelVarReadsSkb: o.Status || len(o.Prefixes) > 0,
+		kernelVarLabels:   uint32(o.Labels), kernelVarOutlierNs: uint64(o.Outlier), kernelVarSettleNs: uint64(o.Settle),
+	} {
+		if err := p.spec.Variables[name].Set(value); err != nil {
+			return fmt.Errorf("constant %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (p *Probe) makeMaps() error {
+	rows := uint32(p.options.Labels) * sides
+	p.spec.Maps[kernelMapCounts].MaxEntries = rows
+	p.spec.Maps[kernelMapHists].MaxEntries = rows * cellsPerRow
+	if p.options.Outlier == 0 {
+		p.spec.Maps[kernelMapEvents].MaxEntries = uint32(os.Getpagesize())
+	}
+	spec := p.spec.Copy()
+	spec.Programs = nil
+	all, err := ebpf.NewCollection(spec)
+	if err != nil {
+		return refused("maps", err)
+	}
+	p.maps = all.Maps
+	for _, m := range p.maps {
+		p.closers = append(p.closers, m.Close)
+	}
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrKernel, err)
+	}
+	p.room = make([]kernelHist, cpus)
+	return nil
+}
+
+func (p *Probe) fillMaps() error {
+	put := func(port Port, bits uint8) error {
+		if port.Secure {
+			bits |= 4
+		}
+		if port.Connection {
+			bits |= 8
+		}
+		var old uint8
+		if p.maps[kernelMapPorts].Lookup(port.Number, &old) == nil {
+			bits |= old
+		}
+		return p.maps[kernelMapPorts].Put(port.Number, bits)
+	}
+	for _, port := range p.options.Listen {
+		if err := put(port, 1); err != nil {
+			return refused("map of ports", err)
+		}
+	}
+	for _, port := range p.options.Upstream {
+		if err := put(port, 2); err != nil {
+			return refused("map of ports", err)
+		}
+	}
+	for _, prefix := range p.options.Prefixes {
+		key := kernelPrefix{Bits: uint32(len(prefix.Path) * 8)}
+		copy(key.Path[:], prefix.Path)
+		if err := p.maps[kernelMapPrefixes].Put(&key, prefix.Label); err != nil {
+			return refused("map of prefixes", err)
+		}
+	}
+	return nil
+}
+
+// load puts one program into the kernel.
+func (p *Probe) load(name string) (*ebpf.Program, error) {
+	spec := p.spec.Copy()
+	spec.Programs = map[string]*ebpf.ProgramSpec{name: spec.Programs[name]}
+	shared := maps.Clone(p.maps)
+	delete(shared, ".rodata") // a program may have constants of its own
+	all, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
+	if err != nil {
+		return nil, err
+	}
+	defer all.Close()
+	return all.DetachProgram(name), nil
+}
+
+// Tiers says what is measured, and what is not and why.
+func (p *Probe) Tiers() []Tier { return p.tiers }
+
+func (p *Probe) tier(name string, err error) {
+	t := Tier{Name: name, Active: err == nil}
+	if err != nil {
+		t.Reason = err.Error()
+	}
+	p.tiers = append(p.tiers, t)
+}
+
+// Close takes the programs out of the kernel.
+func (p *Probe) Close() error {
+	var all []error
+	for _, closer := range slices.Backward(p.closers) {
+		all = append(all, closer())
+	}
+	p.closers = nil
+	return errors.Join(all...)
+}
