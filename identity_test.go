@@ -41,12 +41,14 @@ var proofs = map[string]struct {
 	"basic_auth":       {"Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("ada:open sesame")) + "\r\n", map[string]string{"X-User": "ada"}},
 	"jwt":              {"Authorization: Bearer " + token() + "\r\n", map[string]string{"X-User": "ada"}},
 	"forward_auth":     {"", map[string]string{"X-User": "ada"}},
+	"http_signature":   {signature(), map[string]string{"X-User": "ada"}},
 	"security_headers": {"", map[string]string{}}, // a nonce, which nobody can foretell
 }
 
 // owning are blocks of kinds whose examples own no header, though the kind can.
 var owning = map[string]string{
 	"jwt":                  `jwt: {issuer: "https://id.example.com", audience: orders, secret: "` + tokenSecret + `", algorithms: [HS256], headers: {x-user: sub, X-Roles: roles}}`,
+	"http_signature":       `http_signature: {keys: [{id: k, secret: "` + tokenSecret + `", subject: ada}], components: ["@method"], headers: {x-user: subject}}`,
 	"oidc":                 `oidc: {issuer: "https://127.0.0.1:1", client_id: a, client_secret: b, redirect_path: /protected/callback, cookie: {keys: ["a secret that is 32 bytes or longer"]}, headers: {x-user: sub}}`,
 	"oauth2_introspection": `oauth2_introspection: {endpoint: "https://127.0.0.1:1/check", client: {id: a, secret: b}, audience: orders, headers: {x-user: sub}}`,
 }
@@ -143,6 +145,14 @@ func token() string {
 	mac := hmac.New(sha256.New, []byte(tokenSecret))
 	mac.Write([]byte(signed))
 	return signed + "." + encode(mac.Sum(nil))
+}
+
+// signature is what the block of http_signature lets through.
+func signature() string {
+	params := fmt.Sprintf(`("@method");created=%d;keyid="k"`, time.Now().Unix())
+	mac := hmac.New(sha256.New, []byte(tokenSecret))
+	mac.Write([]byte("\"@method\": GET\n\"@signature-params\": " + params))
+	return "Signature-Input: s=" + params + "\r\nSignature: s=:" + base64.StdEncoding.EncodeToString(mac.Sum(nil)) + ":\r\n"
 }
 
 // aliasesOf are spellings that some server takes for name, as lines of a request.
