@@ -12,12 +12,11 @@ import (
 
 // attachCore attaches what there is no measuring without.
 func (p *Probe) attachCore() error {
-	for _, name := range []string{kernelProgOnState, kernelProgOnRead, kernelProgOnRetransmit} {
+	for _, name := range []string{kernelProgOnRead, kernelProgOnRetransmit} {
 		if err := p.attachTracepoint(name); err != nil {
 			return refused(name, err)
 		}
 	}
-	p.tier("connections", nil)
 	// Reading the payload needs bpf_dynptr_from_skb in tracing (Linux 6.12).
 	err := p.attachTracepoint(kernelProgOnSegment)
 	if p.options.Status || len(p.options.Prefixes) > 0 {
@@ -41,6 +40,16 @@ func (p *Probe) attachCore() error {
 		p.tier("resets", nil)
 	}
 	return p.listen()
+}
+
+// attachState comes last: it begins to watch connections, and all that happens on
+// them must be seen.
+func (p *Probe) attachState() error {
+	if err := p.attachTracepoint(kernelProgOnState); err != nil {
+		return refused(kernelProgOnState, err)
+	}
+	p.tier("connections", nil)
+	return nil
 }
 
 // listen opens the ring of outliers.

@@ -26,6 +26,7 @@ type Probe struct {
 	events  *ringbuf.Reader
 	sweeper *link.Iter
 	tiers   []Tier
+	loaded  map[string]*ebpf.Program // but not attached yet
 
 	mu    sync.Mutex
 	cells map[uint32]*cell
@@ -60,7 +61,7 @@ func Load(options Options) (*Probe, error) {
 }
 
 func (p *Probe) start() error {
-	for _, step := range []func() error{p.setConstants, p.makeMaps, p.fillMaps, p.attachCore, p.attachSend, p.attachChannel, p.seed} {
+	for _, step := range []func() error{p.setConstants, p.makeMaps, p.fillMaps, p.loadAll, p.attachCore, p.attachSend, p.attachChannel, p.attachState, p.seed} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -153,18 +154,48 @@ func (p *Probe) fillMaps() error {
 	return nil
 }
 
-// load puts one program into the kernel.
-func (p *Probe) load(name string) (*ebpf.Program, error) {
+// loadAll puts all programs into the kernel at once, which is much faster than one
+// by one. If it fails they are tried one by one, to find out which cannot be had.
+func (p *Probe) loadAll() error {
 	spec := p.spec.Copy()
-	spec.Programs = map[string]*ebpf.ProgramSpec{name: spec.Programs[name]}
+	if !p.options.Packets {
+		delete(spec.Programs, kernelProgOnPacket)
+	} else {
+		delete(spec.Programs, kernelProgOnSend)
+	}
+	if p.options.Cgroup == "" {
+		delete(spec.Programs, kernelProgOnSetsockopt)
+		delete(spec.Programs, kernelProgOnGetsockopt)
+	}
+	if loaded, err := p.collection(spec); err == nil {
+		p.loaded = loaded
+	}
+	return nil
+}
+
+func (p *Probe) collection(spec *ebpf.CollectionSpec) (map[string]*ebpf.Program, error) {
 	shared := maps.Clone(p.maps)
-	delete(shared, ".rodata") // a program may have constants of its own
+	delete(shared, ".rodata") // programs may have constants of their own
 	all, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
 	if err != nil {
 		return nil, err
 	}
-	defer all.Close()
-	return all.DetachProgram(name), nil
+	programs := all.Programs
+	all.Programs = nil
+	all.Close() // the copies of maps
+	return programs, nil
+}
+
+// load is a program in the kernel, which the caller must close.
+func (p *Probe) load(name string) (*ebpf.Program, error) {
+	if program := p.loaded[name]; program != nil {
+		delete(p.loaded, name)
+		return program, nil
+	}
+	spec := p.spec.Copy()
+	spec.Programs = map[string]*ebpf.ProgramSpec{name: spec.Programs[name]}
+	programs, err := p.collection(spec)
+	return programs[name], err
 }
 
 // Tiers says what is measured, and what is not and why.
@@ -181,6 +212,10 @@ func (p *Probe) tier(name string, err error) {
 // Close takes the programs out of the kernel.
 func (p *Probe) Close() error {
 	var all []error
+	for _, program := range p.loaded {
+		all = append(all, program.Close())
+	}
+	p.loaded = nil
 	for _, closer := range slices.Backward(p.closers) {
 		all = append(all, closer())
 	}

@@ -97,6 +97,20 @@ func NetnsOf(pid int) (inode uint64, path string, err error) {
 	return theirs.Ino, path, nil
 }
 
+// OwnNetns is the network namespace of the probe itself.
+func OwnNetns() (inode uint64, path string, err error) { return NetnsOf(os.Getpid()) }
+
+// MemberOf is a process in a control group, 0 if it is empty.
+func MemberOf(dir string) int {
+	text, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	pid, _ := strconv.Atoi(first) // an empty group has no first line, and that is 0
+	return pid
+}
+
 // ListenersOf are the TCP ports on which a process listens.
 func ListenersOf(pid int) ([]Port, error) {
 	links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))

@@ -58,6 +58,18 @@ type Counters struct {
 	Cut         uint64 `json:"cut"`         // responses that went on after they were taken for finished
 }
 
+// Add adds those of other.
+func (c *Counters) Add(other *Counters) {
+	c.Requests += other.Requests
+	c.Unanswered += other.Unanswered
+	c.Connections += other.Connections
+	c.Retransmits += other.Retransmits
+	c.Resets += other.Resets
+	c.Refused += other.Refused
+	c.Unreached += other.Unreached
+	c.Cut += other.Cut
+}
+
 // Row is what is known of one label and side.
 type Row struct {
 	Label    uint32

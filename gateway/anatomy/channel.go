@@ -77,6 +77,16 @@ func DecodeTag(b []byte) (Tag, error) {
 	}, nil
 }
 
+// Named is what a label stands for. The gateway answers GET /-/labels of its admin
+// API with a JSON array of them, in any order. Numbers begin at 1 and stay small,
+// because they are indices; a number may get another meaning only after a restart.
+type Named struct {
+	Label    uint32 `json:"label"`
+	Route    string `json:"route,omitempty"`
+	Arm      string `json:"arm,omitempty"`
+	Endpoint string `json:"endpoint,omitempty"`
+}
+
 // Flags of Timings.
 const (
 	Tracked    uint32 = 1 << iota // the probe watches this connection; without it nothing else is set
