@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/keep"
 	"github.com/pithead/pithead/gateway/kind"
 )
 
@@ -29,8 +30,10 @@ type forwardAuth struct {
 	upstream []string // canonical names, like all that follow
 	replaced []string // those of them that clients may send elsewhere
 	client   []string
-	request  []string
+	asked    []string
 	refusal  []string
+	service  *authService
+	answers  *authAnswers // nil remembers none
 }
 
 func newForwardAuth(c ForwardAuthConfig, env Env) (gateway.Step, error) {
@@ -40,12 +43,27 @@ func newForwardAuth(c ForwardAuthConfig, env Env) (gateway.Step, error) {
 	}
 	m := &forwardAuth{
 		ForwardAuthConfig: c, to: to, upstream: canonicalNames(c.ResponseHeaders.ToUpstream),
-		client: canonicalNames(c.ResponseHeaders.ToClient), request: canonicalNames(c.RequestHeaders),
+		client: canonicalNames(c.ResponseHeaders.ToClient), asked: canonicalNames(c.RequestHeaders),
+	}
+	var err error
+	m.service, err = keep.Get(env.Keep, keptUnder("forward_auth/", c.meaning()), func() (*authService, error) { return newAuthService(c, env), nil })
+	if err != nil {
+		return gateway.Step{}, kind.At("", "%w", err)
+	}
+	if c.Cache != nil {
+		key := keptUnder("forward_auth answers/", env.Key+c.meaningOfAnswers())
+		m.answers, err = keep.Get(env.Keep, key, func() (*authAnswers, error) { return newAuthAnswers(c.Cache.Size), nil })
+		if err != nil {
+			return gateway.Step{}, kind.At("", "%w", err)
+		}
 	}
 	m.refusal = slices.Concat(m.client, []string{"Content-Type", "Location", "Retry-After", "Www-Authenticate"})
 	slices.Sort(m.refusal)
 	m.refusal = slices.Compact(m.refusal)
-	step := gateway.Step{Wrap: m.wrap, Explain: m.explain, Vouched: true}
+	step := gateway.Step{Wrap: m.wrap, Explain: m.explain, Vouched: true, Start: func() []<-chan struct{} {
+		m.service.start(env.Process, &m.ForwardAuthConfig)
+		return nil
+	}}
 	for _, name := range m.upstream {
 		if isCredential(name) {
 			m.replaced = append(m.replaced, name) // other routes need what clients send
@@ -76,7 +94,7 @@ func (m *forwardAuth) wrap(next http.Handler) http.Handler {
 			gateway.Fail(w, r, err)
 			return
 		}
-		v, err := m.ask(r, x, body)
+		v, err := m.decide(r, x, body)
 		switch {
 		case err != nil:
 			gateway.Fail(w, r, err)
@@ -138,11 +156,11 @@ type authVerdict struct {
 
 func (v *authVerdict) passes() bool { return v.status < http.StatusMultipleChoices }
 
-// ask asks the service. An error is one that the client is told of.
-func (m *forwardAuth) ask(r *http.Request, x *gateway.Exchange, body []byte) (*authVerdict, error) {
+// question asks the service. An error is one that the client is told of.
+func (m *forwardAuth) question(r *http.Request, x *gateway.Exchange, body []byte) (*authVerdict, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), m.Timeout)
 	defer cancel()
-	out := m.question(r, x, body)
+	out := m.request(r, x, body)
 	res, err := m.to.RoundTrip(gateway.WithExchange(out.WithContext(ctx), &gateway.Exchange{
 		Request: out, ID: x.ID, Start: time.Now(), Listener: x.Listener, Client: x.Client, Scheme: x.Scheme, Route: x.Route,
 		Upstream: m.to.Name(), Subject: x.Subject, Cluster: m.to,
@@ -159,8 +177,11 @@ func (m *forwardAuth) ask(r *http.Request, x *gateway.Exchange, body []byte) (*a
 
 // judge reads the answer of the service.
 func (m *forwardAuth) judge(res *http.Response) (*authVerdict, error) {
-	if res.StatusCode < http.StatusOK || res.StatusCode >= http.StatusInternalServerError {
+	switch {
+	case res.StatusCode == http.StatusBadGateway, res.StatusCode == http.StatusServiceUnavailable, res.StatusCode == http.StatusGatewayTimeout:
 		return nil, m.unavailable("forward_auth_failed", fmt.Errorf("%s answers %d", m.To, res.StatusCode))
+	case res.StatusCode < http.StatusOK, res.StatusCode >= http.StatusInternalServerError:
+		return nil, m.unavailable("forward_auth_failed", fmt.Errorf("%w: status %d of %s", errAuthNonsense, res.StatusCode, m.To))
 	}
 	v := &authVerdict{status: res.StatusCode, header: res.Header}
 	if v.passes() {
@@ -173,14 +194,14 @@ func (m *forwardAuth) judge(res *http.Response) (*authVerdict, error) {
 		case err != nil:
 			return nil, m.unavailable("forward_auth_failed", err)
 		case len(body) > maxAuthAnswer:
-			return nil, m.unavailable("forward_auth_answer", fmt.Errorf("the answer of %s is larger than 64KiB", m.To))
+			return nil, m.unavailable("forward_auth_answer", fmt.Errorf("%w: that of %s is larger than 64KiB", errAuthNonsense, m.To))
 		}
 		v.body = body
 	}
 	if m.SubjectHeader != "" && v.passes() {
 		values := res.Header.Values(m.SubjectHeader)
 		if len(values) != 1 || values[0] == "" {
-			return nil, m.unavailable("forward_auth_answer", fmt.Errorf("%s lets pass without exactly one %s", m.To, m.SubjectHeader))
+			return nil, m.unavailable("forward_auth_answer", fmt.Errorf("%w: %s lets pass without exactly one %s", errAuthNonsense, m.To, m.SubjectHeader))
 		}
 		v.subject = values[0]
 	}
@@ -194,14 +215,14 @@ func (m *forwardAuth) unavailable(reason string, err error) *gateway.Error {
 	}
 }
 
-// question is the request to the service.
-func (m *forwardAuth) question(r *http.Request, x *gateway.Exchange, body []byte) *http.Request {
+// request is the one to the service.
+func (m *forwardAuth) request(r *http.Request, x *gateway.Exchange, body []byte) *http.Request {
 	original := r
 	if x.Request != nil {
 		original = x.Request // as it was before any middleware
 	}
-	h := make(http.Header, len(m.request)+8)
-	copyHeaders(h, r.Header, m.request)
+	h := make(http.Header, len(m.asked)+8)
+	copyHeaders(h, r.Header, m.asked)
 	h["User-Agent"] = cmpValues(h["User-Agent"], "") // net/http would name itself
 	h["X-Forwarded-Method"] = []string{original.Method}
 	h["X-Forwarded-Proto"] = []string{x.Scheme}

@@ -14,7 +14,8 @@ import (
 // ForwardAuthConfig asks a service of its own whether a request may pass. An answer
 // of 2xx lets it pass; of 3xx or 4xx, such as a redirect to a login page, goes to the
 // client in place of the upstream's; anything else, no answer in time among it, is a
-// 503: nobody passes while the service is away.
+// 503: nobody passes while the service is away. When it is away, too slow or answers 502, 503 or
+// 504 again and again, it is left alone for 5 s at a time, in which the answer is 503 at once.
 //
 //	forward_auth:
 //	  to: auth
@@ -22,6 +23,7 @@ import (
 //	  request_headers: [Authorization, Cookie]
 //	  response_headers: {to_upstream: [X-User, X-Groups], to_client: [Set-Cookie]}
 //	  subject_header: X-User
+//	  cache: {ttl: 10s}
 //
 // The service is asked about the request as the gateway understands it: its client in
 // X-Forwarded-For, and X-Forwarded-Method, X-Forwarded-Proto, X-Forwarded-Host and
@@ -54,6 +56,8 @@ type ForwardAuthConfig struct {
 	// kept in memory until it has been sent. gRPC calls, upgrades and event streams are
 	// asked about without. At most 1MiB. Default: 0, and no body is sent.
 	Body kind.Size `yaml:"body"`
+	// Cache remembers answers. Not with a body. Default: every request is asked about.
+	Cache *ForwardAuthCache `yaml:"cache"`
 }
 
 // ForwardAuthHeaders are headers of the service's answer.
@@ -94,6 +98,9 @@ func (c ForwardAuthConfig) Validate() error {
 	}
 	if c.Timeout <= 0 {
 		errs = append(errs, kind.At("timeout", "must be more than 0"))
+	}
+	if c.Cache != nil && c.Body > 0 {
+		errs = append(errs, kind.At("cache", "cannot know whether two requests are alike in their bodies; leave out body or cache"))
 	}
 	if c.Body < 0 || c.Body > maxAuthBody {
 		errs = append(errs, kind.At("body", "is not from 0 to 1MiB"))

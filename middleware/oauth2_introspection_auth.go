@@ -54,7 +54,7 @@ func newIntrospectionRefusals(realm string, scopes []string) introspectionRefusa
 	r.inactive = &inactive
 	r.unavailable = &gateway.Error{
 		Status: http.StatusServiceUnavailable, Reason: "introspection_unavailable", Msg: "tokens cannot be verified at the moment",
-		Cause: gateway.CauseGateway, RetryAfter: introspectionRetry,
+		Cause: gateway.CauseGateway, RetryAfter: providerRetry,
 	}
 	broken := *r.unavailable
 	broken.Reason, broken.RetryAfter = "introspection_breaker", breakerPause

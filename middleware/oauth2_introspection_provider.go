@@ -24,14 +24,8 @@ import (
 )
 
 const (
-	maxIntrospection   = 64 << 10
-	breakerWindow      = 10 * time.Second
-	breakerStep        = time.Second
-	breakerPause       = 5 * time.Second
-	breakerProbes      = 3
-	breakerAtLeast     = 10
-	breakerInARow      = 5
-	introspectionRetry = 2 * time.Second
+	maxIntrospection = 64 << 10
+	providerRetry    = 2 * time.Second // what clients are told of when a provider is left alone
 )
 
 var errInactive = errors.New("the token is not active")
@@ -72,18 +66,12 @@ func newIntrospector(c OAuth2IntrospectionConfig, client *oauth2Client, log *slo
 		transport: introspectionTransport(c), flights: make(map[string]*flight),
 	}
 	p.ctx, p.stop = context.WithCancel(context.Background())
-	p.breaker = gobreaker.NewCircuitBreaker[map[string]any](gobreaker.Settings{
-		Name: c.Endpoint, MaxRequests: breakerProbes, Timeout: breakerPause,
-		Interval: breakerWindow, BucketPeriod: breakerStep, // without them old failures would count for ever
-		ReadyToTrip: func(n gobreaker.Counts) bool {
-			return n.ConsecutiveFailures >= breakerInARow || n.Requests >= breakerAtLeast && n.TotalFailures*2 >= n.Requests
-		},
-		IsSuccessful: func(err error) bool { return err == nil || errors.Is(err, errInactive) },
-		IsExcluded:   func(error) bool { return p.ctx.Err() != nil },
-		OnStateChange: func(_ string, from, to gobreaker.State) {
+	p.breaker = newProviderBreaker[map[string]any](c.Endpoint,
+		func(err error) bool { return err == nil || errors.Is(err, errInactive) },
+		func(error) bool { return p.ctx.Err() != nil },
+		func(from, to gobreaker.State) {
 			log.Warn("introspection", "endpoint", c.Endpoint, "breaker", to.String(), "was", from.String())
-		},
-	})
+		})
 	return p
 }
 
@@ -179,11 +167,6 @@ func (p *introspector) count(err error) {
 	if n := p.failed.Load() + p.late.Load(); err != nil && !errors.Is(err, errInactive) && !broken(err) && n&(n-1) == 0 {
 		p.log.Warn("an authorization server cannot be asked", "endpoint", p.endpoint, "error", err, "failures", n)
 	}
-}
-
-// broken says whether the breaker let nothing through.
-func broken(err error) bool {
-	return errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests)
 }
 
 // question is one request, RFC 7662, 2.1. It goes to the transport directly, which
