@@ -75,7 +75,7 @@ func (f *Field) AppendWire(dst, json []byte) ([]byte, error) {
 		if err != nil {
 			return err
 		}
-		return e.scanner.end()
+		return e.end()
 	})
 }
 
@@ -215,7 +215,7 @@ func (f *Field) fail(msg string) *Error {
 
 func (f *Field) place(err *Error, i int) *Error {
 	if f.field.shape == list {
-		err.at(i)
+		err = err.at(i)
 	}
 	return err.under(f.field.name)
 }
@@ -252,7 +252,7 @@ func (e *encoder) argument(f *field, v string) *Error {
 		if err := e.message(f.plan); err != nil {
 			return err
 		}
-		if err := e.scanner.end(); err != nil {
+		if err := e.end(); err != nil {
 			return err
 		}
 	default:

@@ -96,7 +96,7 @@ func (p *Plan) AppendWire(dst, json []byte) ([]byte, error) {
 	e := p.home.encoder(dst, json)
 	err := e.message(p)
 	if err == nil {
-		err = e.scanner.end()
+		err = e.end()
 	}
 	if out := e.free(); err == nil {
 		return out, nil

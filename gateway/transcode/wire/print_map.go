@@ -86,7 +86,7 @@ func (p *printer) number(f *field, raw []byte) uint64 {
 		v, _ := protowire.ConsumeVarint(raw)
 		switch f.kind {
 		case protoreflect.BoolKind:
-			return uint64(protowire.EncodeBool(v != 0))
+			return protowire.EncodeBool(v != 0)
 		case protoreflect.Sint32Kind:
 			v = uint64(protowire.DecodeZigZag(uint64(uint32(v))))
 		case protoreflect.Sint64Kind:

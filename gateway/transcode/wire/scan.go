@@ -245,19 +245,19 @@ func hex4(b []byte) (r rune, ok bool) {
 
 // skip reads a value that nobody wants.
 func (s *scanner) skip() *Error {
-	switch c := s.peek(); {
-	case c == '{':
+	switch s.peek() {
+	case '{':
 		return s.skipAll('{', '}')
-	case c == '[':
+	case '[':
 		return s.skipAll('[', ']')
-	case c == '"':
+	case '"':
 		_, err := s.string()
 		return err
-	case c == 'n':
+	case 'n':
 		return s.literal("null")
-	case c == 't':
+	case 't':
 		return s.literal("true")
-	case c == 'f':
+	case 'f':
 		return s.literal("false")
 	default:
 		_, err := s.number()
