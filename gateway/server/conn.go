@@ -3,10 +3,13 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +25,7 @@ const (
 	phaseBusy                 // a handler is at work
 	phaseHTTP2                // net/http itself ends HTTP/2 connections without losses
 	phaseTunnel               // hijacked
+	phaseParked               // in the lot, or on its way there
 )
 
 // conn is the connection of a client. http.Server.Shutdown drops a request that
@@ -43,8 +47,13 @@ type conn struct {
 	headerBy time.Time // when a PROXY header must have come; zero when none is awaited
 	ahead    []byte    // what came together with the header
 
+	parks bool  // it may be parked when it rests
+	space space // in the lot
+
 	mu       sync.Mutex // orders leaving phaseIdle against dismiss
 	deadline time.Time  // for reads, as net/http wants it
+	short    bool       // the deadline in force is parkAfter, which comes sooner
+	leaving  bool       // net/http was told that the client has left, and will close
 }
 
 var lanes atomic.Uint32
@@ -70,10 +79,37 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := c.read(p)
+	for n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		leave, again := c.rest()
+		if leave {
+			return 0, io.EOF
+		}
+		if !again {
+			break
+		}
+		n, err = c.read(p)
+	}
 	if n > 0 && phase(c.phase.Load()) < phaseHead {
 		c.enter(phaseHead)
 	}
 	return n, err
+}
+
+// rest is asked when a read came to its deadline. If that was parkAfter, an idle
+// connection leaves net/http for the lot, and any other read goes on until its
+// own deadline.
+func (c *conn) rest() (leave, again bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.short {
+		return false, false
+	}
+	c.short = false
+	if c.phase.CompareAndSwap(uint32(phaseIdle), uint32(phaseParked)) {
+		c.leaving = true
+		return true, false
+	}
+	return false, c.Conn.SetReadDeadline(c.deadline) == nil
 }
 
 func (c *conn) read(p []byte) (int, error) {
@@ -102,9 +138,15 @@ func (c *conn) enter(p phase) {
 // waits in.
 func (c *conn) dismiss() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.phase.CompareAndSwap(uint32(phaseIdle), uint32(phaseClosing)) {
+		c.short = false
 		expire(c.Conn.SetReadDeadline)
+	}
+	// One that is on its way to the lot will find that it may not enter.
+	parked := c.phase.CompareAndSwap(uint32(phaseParked), uint32(phaseClosing)) && c.front.lot.take(c)
+	c.mu.Unlock()
+	if parked {
+		_ = c.Close()
 	}
 }
 
@@ -117,7 +159,14 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	if phase(c.phase.Load()) == phaseClosing {
 		return nil
 	}
-	return c.Conn.SetReadDeadline(c.bounded(t))
+	t = c.bounded(t)
+	c.short = false
+	if c.parks && phase(c.phase.Load()) == phaseIdle {
+		if soon := time.Now().Add(c.front.parkAfter); t.IsZero() || soon.Before(t) {
+			t, c.short = soon, true
+		}
+	}
+	return c.Conn.SetReadDeadline(t)
 }
 
 // SetDeadline implements net.Conn.
@@ -137,8 +186,18 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
-// Close implements net.Conn.
+// Close implements net.Conn. The first one after a rest is net/http's, which
+// gives the connection up so that it can be parked.
 func (c *conn) Close() error {
+	c.mu.Lock()
+	leaving := c.leaving
+	c.leaving = false
+	if leaving && phase(c.phase.Load()) == phaseParked && c.front.lot.park(c) {
+		c.mu.Unlock()
+		return nil
+	}
+	c.front.lot.take(c)
+	c.mu.Unlock()
 	err := c.Conn.Close()
 	if c.shut.CompareAndSwap(false, true) {
 		c.place.leave()
@@ -166,6 +225,7 @@ func (c *conn) done() {
 func (c *conn) rested() {
 	switch phase(c.phase.Load()) {
 	case phaseBusy:
+		c.parks = c.front.listener.TLS == nil && pollable(c.Conn)
 		c.phase.Store(uint32(phaseIdle))
 	case phaseHead:
 		c.phase.Store(uint32(phaseHTTP2))

@@ -14,5 +14,6 @@
 // generation wants it; a front is an http.Server with the settings of one
 // listener and takes the socket over from its predecessor without closing it; a
 // conn knows whether a request of its client has been read, which is what makes
-// an end without losses possible.
+// an end without losses possible. A conn that rests is parked: it leaves net/http
+// and waits in the lot of its front, without a goroutine and without buffers.
 package server

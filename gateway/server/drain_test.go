@@ -120,21 +120,30 @@ func TestN3WhatWasReadIsAnswered(t *testing.T) {
 }
 
 func roundTrip(c net.Conn) (string, error) {
+	_, body, err := exchange(c)
+	return body, err
+}
+
+// exchange sends a request in two parts, so that heads are often under way.
+func exchange(c net.Conn) (*http.Response, string, error) {
 	_ = c.SetDeadline(time.Now().Add(patience))
-	// In two parts, so that heads are often under way.
 	if _, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\n"); err != nil {
-		return "", err
+		return nil, "", err
 	}
 	if _, err := io.WriteString(c, "Content-Length: 5\r\n\r\nhello"); err != nil {
-		return "", err
+		return nil, "", err
 	}
+	return readAnswer(c)
+}
+
+func readAnswer(c net.Conn) (*http.Response, string, error) {
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	return string(body), err
+	return resp, string(body), err
 }
 
 func dial(t *testing.T, addr net.Addr) net.Conn {

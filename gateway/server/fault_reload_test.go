@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -136,16 +137,18 @@ type footprint struct{ heap, goroutines, files int }
 
 func measure(t *testing.T) footprint {
 	t.Helper()
-	var m runtime.MemStats
-	for range 3 { // what finalizers and pools hold goes with the second and third
+	least := math.MaxInt
+	for range 40 { // what finalizers and pools hold goes with the second and third, what requests hold comes and goes
 		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		least = min(least, int(m.HeapAlloc))
 	}
-	runtime.ReadMemStats(&m)
 	fds, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return footprint{int(m.HeapAlloc), runtime.NumGoroutine(), len(fds)}
+	return footprint{least, runtime.NumGoroutine(), len(fds)}
 }
 
 // TestFault29ReloadsUnderTraffic reloads a whole gateway again and again: routes,

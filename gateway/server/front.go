@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +30,9 @@ type front struct {
 	stop   chan struct{} // closed when no more connections are taken
 	once   sync.Once
 	lame   atomic.Bool // every answer asks the client to go
+	lot    *lot
+
+	parkAfter time.Duration // how long a connection rests before it is parked
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -39,8 +44,9 @@ func newFront(name string, l *config.Listener, addr net.Addr, count *obs.Listene
 	f := &front{
 		name: name, listener: *l, count: count, caps: limit, addr: addr,
 		offers: make(chan *conn), stop: make(chan struct{}),
-		conns: make(map[*conn]struct{}), gone: make(chan struct{}),
+		conns: make(map[*conn]struct{}), gone: make(chan struct{}), parkAfter: parkAfter,
 	}
+	f.lot = newLot(f)
 	f.server = newHTTPServer(l, log)
 	f.server.ConnContext = withConn
 	f.server.ConnState = func(nc net.Conn, state http.ConnState) {
@@ -148,13 +154,11 @@ func (f *front) checkGone() {
 	}
 }
 
-// each calls do for every connection.
-func (f *front) each(do func(*conn)) {
+// open are the connections of this moment.
+func (f *front) open() []*conn {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for c := range f.conns {
-		do(c)
-	}
+	return slices.Collect(maps.Keys(f.conns))
 }
 
 // retire ends the front without losing a request that was read: no new
@@ -172,6 +176,8 @@ func (f *front) retire(ctx context.Context, lameDuck time.Duration) {
 	}
 	f.settle(ctx)
 	_ = f.server.Shutdown(ctx) // only ever says that ctx has ended
+	_ = f.lot.Close()          // never fails; Shutdown closes it only if it was in use
+	defer f.lot.work.Wait()
 	select {
 	case <-f.gone:
 		return
@@ -190,12 +196,12 @@ func (f *front) settle(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		var pending []*conn
-		f.each(func(c *conn) {
+		for _, c := range f.open() {
 			c.dismiss()
 			if c.pending() {
 				pending = append(pending, c)
 			}
-		})
+		}
 		if len(pending) == 0 {
 			return
 		}
@@ -219,9 +225,7 @@ const lastWords = time.Second
 // line in the access log.
 func (f *front) cut() {
 	_ = f.server.Close()
-	var open []*conn
-	f.each(func(c *conn) { open = append(open, c) })
-	for _, c := range open {
+	for _, c := range f.open() {
 		_ = c.Close()
 	}
 	select {
