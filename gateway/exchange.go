@@ -45,6 +45,7 @@ type Exchange struct {
 	Cluster  Cluster   // where the request goes
 	Session  uint64    // ID of the endpoint that is to have the request if it can; 0 is any
 	Retry    *Retry    // which attempts are made again; nil is none
+	Refuge   *Arm      // where a retry goes in place of Arm, if its policy leaves canaries; nil is nowhere else
 	Circuit  Circuit   // which attempts are made at all; nil is every one
 	Deadline time.Time // when the time for the whole exchange is over; zero is never
 	Pages    Pages     // what error answers say; nil leaves them as they are
@@ -74,6 +75,17 @@ type Exchange struct {
 // Values are what encoding/json makes of a document, numbers being json.Number.
 // Requests may share them: they are not for writing.
 type Claims map[string]any
+
+// Beside is an exchange for an attempt that is made beside others of x: it knows
+// all that middlewares have said, and what becomes of the attempt is its own.
+func (x *Exchange) Beside() *Exchange {
+	return &Exchange{
+		Request: x.Request, ID: x.ID, Start: x.Start, Listener: x.Listener, Client: x.Client, Trusted: x.Trusted,
+		Scheme: x.Scheme, LocalPort: x.LocalPort,
+		Route: x.Route, Upstream: x.Upstream, Arm: x.Arm, ArmBy: x.ArmBy, Subset: x.Subset, Subject: x.Subject, Claims: x.Claims,
+		Cluster: x.Cluster, Session: x.Session, Retry: x.Retry, Refuge: x.Refuge, Circuit: x.Circuit, Deadline: x.Deadline, Pages: x.Pages,
+	}
+}
 
 type exchangeKey struct{}
 

@@ -31,6 +31,25 @@ type Retry struct {
 	BackoffMin              time.Duration // every wait is at least this
 	BackoffBase, BackoffMax time.Duration // of the random part of the waits
 	Budget                  RetryBudget
+
+	Hedge       *Hedge // nil: there is one attempt at a time
+	LeaveCanary bool   // a further round goes to the arm that the exchange may leave its own for
+}
+
+// Hedge makes another attempt beside one that takes long, and takes the answer
+// that comes first.
+type Hedge struct {
+	After time.Duration // what is long; 0 is what Share of the upstream's latest answers took at most
+	Share float64       // 0 to 1
+	Least time.Duration // what is long at least, if Share decides
+	Max   int           // attempts beside the first one
+}
+
+// Arm is where the requests of a canary's arm go.
+type Arm struct {
+	Name    string
+	Cluster Cluster
+	Subset  string
 }
 
 // RetryBudget bounds the retries of one upstream, so that they cannot become

@@ -54,7 +54,8 @@ type canaryArm struct {
 	cluster gateway.Cluster
 	subset  string
 	weight  int
-	label   []string // the value of the response header, which all answers share
+	label   []string     // the value of the response header, which all answers share
+	refuge  *gateway.Arm // where a retry may go instead; nil is nowhere
 
 	request, response *headerEdits // nil changes nothing
 }
@@ -94,6 +95,7 @@ func newCanary(c CanaryConfig, env Env) (gateway.Step, error) {
 	if c.Fallback == "" {
 		m.fallback = m.stable
 	}
+	m.offerRefuge()
 	salt := c.Salt
 	if salt == "" {
 		salt = env.To.Name()
@@ -131,7 +133,7 @@ func (m *canary) wrap(next http.Handler) http.Handler {
 			m.cookie.set(w.Header(), arm, x.Scheme)
 		}
 		if m.responseHeader != "" {
-			w = newArmWriter(w, m.responseHeader, arm.label)
+			w = newArmWriter(w, m, x, arm)
 		}
 		if arm.request != nil {
 			arm.request.upstream(x)
@@ -159,8 +161,25 @@ func (m *canary) apply(r *http.Request, x *gateway.Exchange) (arm *canaryArm, fi
 	if m.fallback != nil && m.fallback != arm && !arm.healthy() && m.fallback.healthy() {
 		arm, x.ArmBy = m.fallback, byFallback
 	}
+	if x.Refuge = arm.refuge; first.vary != "" {
+		x.Refuge = nil // who asks for an arm wants to see how it does
+	}
 	x.Arm, x.Subset, x.Cluster, x.Upstream = arm.name, arm.subset, arm.cluster, arm.cluster.Name()
 	return arm, first
+}
+
+// offerRefuge lets retries go from each arm to the stable one. An arm that has
+// headers of its own is not left: by then its requests bear them.
+func (m *canary) offerRefuge() {
+	if m.stable == nil || m.stable.request != nil || m.stable.response != nil {
+		return
+	}
+	refuge := &gateway.Arm{Name: m.stable.name, Cluster: m.stable.cluster, Subset: m.stable.subset}
+	for _, arm := range m.arms {
+		if arm != m.stable && arm.request == nil && arm.response == nil {
+			arm.refuge = refuge
+		}
+	}
 }
 
 // choice is an arm and what decided it.
@@ -252,13 +271,14 @@ func (m *canary) named(name string) *canaryArm {
 // there and whoever writes it.
 type armWriter struct {
 	http.ResponseWriter
-	name  string
-	label []string
+	m   *canary
+	x   *gateway.Exchange
+	arm *canaryArm
 }
 
-func newArmWriter(w http.ResponseWriter, name string, label []string) *armWriter {
-	w.Header()[name] = label // for an upgrade, whose head does not come through WriteHeader
-	return &armWriter{w, name, label}
+func newArmWriter(w http.ResponseWriter, m *canary, x *gateway.Exchange, arm *canaryArm) *armWriter {
+	w.Header()[m.responseHeader] = arm.label // for an upgrade, whose head does not come through WriteHeader
+	return &armWriter{w, m, x, arm}
 }
 
 // Unwrap is for http.ResponseController.
@@ -267,7 +287,12 @@ func (w *armWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // WriteHeader implements http.ResponseWriter.
 func (w *armWriter) WriteHeader(status int) {
 	if status >= http.StatusOK {
-		w.Header()[w.name] = w.label
+		if w.x.Arm != w.arm.name { // a retry may have left it
+			if arm := w.m.named(w.x.Arm); arm != nil {
+				w.arm = arm
+			}
+		}
+		w.Header()[w.m.responseHeader] = w.arm.label
 	}
 	w.ResponseWriter.WriteHeader(status)
 }

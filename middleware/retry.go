@@ -20,6 +20,8 @@ func init() {
 		Body:     64 * kind.KiB,
 		Backoff:  RetryBackoff{Base: 25 * time.Millisecond, Max: 250 * time.Millisecond},
 		Budget:   RetryBudget{Percent: 20, Min: 3, Window: 10 * time.Second},
+
+		LeaveCanary: true,
 	}, newRetry)
 }
 
@@ -39,7 +41,7 @@ func init() {
 // Of two blocks in `use`, the second one counts.
 type RetryConfig struct {
 	// Attempts is how often a request is sent again, 0 to 10. 0 leaves only
-	// `per_try_timeout`. Default: 2.
+	// `per_try_timeout` and `hedge`. Default: 2.
 	Attempts int `yaml:"attempts"`
 	// On lists the failures without an answer: `connect_failure` (also when no
 	// other endpoint is left), `reset` (the connection ended before the head of the
@@ -68,6 +70,39 @@ type RetryConfig struct {
 	Body kind.Size `yaml:"body"`
 	// Budget bounds the retries of an upstream.
 	Budget RetryBudget `yaml:"budget"`
+	// LeaveCanary makes a request of a canary's arm that failed go to the stable arm
+	// when it is sent again, which may be another upstream. The log and the metrics
+	// then say `stable`, decided by `retry`; what keeps the client at its arm stays
+	// as it is. A client that asked for the arm by header or by `force_cookie`, and
+	// an arm with headers of its own, are not taken elsewhere. Default: true.
+	LeaveCanary bool `yaml:"leave_canary"`
+	// Hedge sends a request to a second endpoint when the first one takes long, and
+	// uses the answer that comes first. Default: off.
+	Hedge *RetryHedge `yaml:"hedge"`
+}
+
+// RetryHedge is a second attempt beside one that takes long. The answer that comes
+// first is used, unless it is one that `retry` would ask for again and others are
+// on their way; the other attempt is ended, which counts against nobody. It is made
+// within the budget, at an endpoint that has not had the request, and only for
+// requests whose method is one of `methods`, that have no body and ask for no stream.
+//
+//	retry: {hedge: {after: p95, minimum: 10ms}}
+type RetryHedge struct {
+	// After is what takes long: a share of the upstream's latest answers, as `p95`
+	// (50 to 99.9), or a time. Without at least 20 answers there is no share, and
+	// no second attempt. Default: p95.
+	After HedgeAfter `yaml:"after"`
+	// Minimum is what takes long at least, if `after` is a share. Default: 10ms.
+	Minimum time.Duration `yaml:"minimum"`
+	// Max is how many attempts there may be beside the first one, each after the same
+	// time again, 1 to 3. Default: 1.
+	Max int `yaml:"max"`
+}
+
+// SetDefaults sets the values that the comments of the fields name.
+func (h *RetryHedge) SetDefaults() {
+	*h = RetryHedge{After: HedgeAfter{Share: 0.95}, Minimum: 10 * time.Millisecond, Max: 1}
 }
 
 // RetryBackoff is the wait before a request is sent again: a random time up to a
@@ -104,8 +139,8 @@ func (c RetryConfig) Validate() error {
 	if c.Attempts < 0 || c.Attempts > 10 {
 		errs = append(errs, kind.At("attempts", "%d is not from 0 to 10", c.Attempts))
 	}
-	if c.Attempts == 0 && c.PerTryTimeout == 0 {
-		errs = append(errs, kind.At("attempts", "0 does nothing without per_try_timeout"))
+	if c.Attempts == 0 && c.PerTryTimeout == 0 && c.Hedge == nil {
+		errs = append(errs, kind.At("attempts", "0 does nothing without per_try_timeout or hedge"))
 	}
 	if c.Attempts > 0 && len(c.On)+len(c.Codes)+len(c.GRPC) == 0 {
 		errs = append(errs, kind.At("", "retries nothing; give on, codes or grpc"))
@@ -130,6 +165,18 @@ func (c RetryBackoff) Validate() error {
 		return kind.At("max", "%s is less than base, %s", c.Max, c.Base)
 	}
 	return nil
+}
+
+// Validate checks the numbers.
+func (h RetryHedge) Validate() error {
+	var errs []error
+	if h.Max < 1 || h.Max > 3 {
+		errs = append(errs, kind.At("max", "%d is not from 1 to 3", h.Max))
+	}
+	if h.After.Time > 0 && h.Minimum > h.After.Time {
+		errs = append(errs, kind.At("minimum", "%s is more than after, %s, which is a fixed time", h.Minimum, h.After.Time))
+	}
+	return errors.Join(errs...)
 }
 
 // Validate checks the limits.
@@ -162,6 +209,10 @@ func newRetry(c RetryConfig, _ Env) (gateway.Step, error) {
 		BackoffMin: c.Backoff.Min, BackoffBase: c.Backoff.Base, BackoffMax: c.Backoff.Max,
 		Budget: gateway.RetryBudget{Percent: c.Budget.Percent, Min: c.Budget.Min, Window: c.Budget.Window},
 	}}
+	m.policy.LeaveCanary = c.LeaveCanary
+	if h := c.Hedge; h != nil {
+		m.policy.Hedge = &gateway.Hedge{After: h.After.Time, Share: h.After.Share, Least: h.Minimum, Max: h.Max}
+	}
 	for _, on := range c.On {
 		m.policy.On |= retryConditions[on]
 	}
@@ -200,6 +251,10 @@ func describeRetry(c RetryConfig) string {
 	each := ""
 	if c.PerTryTimeout > 0 {
 		each = fmt.Sprintf("each attempt within %s", c.PerTryTimeout)
+	}
+	if c.Hedge != nil {
+		hedge := fmt.Sprintf("%d more beside one that takes longer than %s", c.Hedge.Max, c.Hedge.After)
+		each = strings.TrimPrefix(each+"; "+hedge, "; ")
 	}
 	if c.Attempts == 0 {
 		return each

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pithead/pithead/gateway"
 )
@@ -75,3 +76,38 @@ func (c *GRPCCode) UnmarshalText(text []byte) error {
 }
 
 func (c GRPCCode) number() int { return slices.Index(grpcCodes, c) }
+
+// HedgeAfter is when there is a second attempt: after a time, or after what a share
+// of the upstream's latest answers took.
+type HedgeAfter struct {
+	Share float64       // 0 when it is a time
+	Time  time.Duration // 0 when it is a share
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (a *HedgeAfter) UnmarshalText(text []byte) error {
+	if percent, ok := strings.CutPrefix(string(text), "p"); ok {
+		n, err := strconv.ParseFloat(percent, 64)
+		if err != nil || !(n >= 50 && n <= 99.9) {
+			return fmt.Errorf("%q is no share of answers; write p50 to p99.9, for example p95", text)
+		}
+		*a = HedgeAfter{Share: n / 100}
+		return nil
+	}
+	d, err := time.ParseDuration(string(text))
+	if err != nil || d < time.Millisecond || d > time.Minute {
+		return fmt.Errorf("%q is neither a share of answers, as p95, nor a time of 1ms to 1m", text)
+	}
+	*a = HedgeAfter{Time: d}
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (a HedgeAfter) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+func (a HedgeAfter) String() string {
+	if a.Time > 0 {
+		return a.Time.String()
+	}
+	return "p" + strconv.FormatFloat(a.Share*100, 'f', -1, 64)
+}

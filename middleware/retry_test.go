@@ -25,7 +25,7 @@ func TestRetryPolicy(t *testing.T) {
 		Attempts: 2, On: all, Statuses: []gateway.StatusRange{{From: 502, To: 504}},
 		Methods: []string{"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}, Body: 64 << 10,
 		BackoffBase: 25 * time.Millisecond, BackoffMax: 250 * time.Millisecond,
-		Budget: gateway.RetryBudget{Percent: 20, Min: 3, Window: 10 * time.Second},
+		Budget: gateway.RetryBudget{Percent: 20, Min: 3, Window: 10 * time.Second}, LeaveCanary: true,
 	}
 	f := func(name, block string, change func(*gateway.Retry)) {
 		t.Helper()
@@ -44,6 +44,14 @@ func TestRetryPolicy(t *testing.T) {
 	f("grpc", "retry: {grpc: [unavailable, resource_exhausted, cancelled]}", func(p *gateway.Retry) { p.GRPC = []int{14, 8, 1} })
 	f("conditions", "retry: {on: [reset]}", func(p *gateway.Retry) { p.On = gateway.RetryReset })
 	f("per-try timeout only", "retry: {attempts: 0, per_try_timeout: 1s}", func(p *gateway.Retry) { p.Attempts, p.PerTry = 0, time.Second })
+	f("canaries", "retry: {leave_canary: false}", func(p *gateway.Retry) { p.LeaveCanary = false })
+	f("hedge", "retry: {hedge: {}}", func(p *gateway.Retry) { p.Hedge = &gateway.Hedge{Share: 0.95, Least: 10 * time.Millisecond, Max: 1} })
+	f("hedge by share", "retry: {hedge: {after: p99.9, minimum: 1ms, max: 2}}", func(p *gateway.Retry) {
+		p.Hedge = &gateway.Hedge{Share: 0.9990000000000001, Least: time.Millisecond, Max: 2}
+	})
+	f("hedge alone, by time", "retry: {attempts: 0, hedge: {after: 50ms}}", func(p *gateway.Retry) {
+		p.Attempts, p.Hedge = 0, &gateway.Hedge{After: 50 * time.Millisecond, Least: 10 * time.Millisecond, Max: 1}
+	})
 	f("everything else", "retry: {methods: [GET, POST], body: 1MiB, backoff: {min: 5ms, base: 0s, max: 1s}, budget: {percent: 50, min: 10, window: 60s}}",
 		func(p *gateway.Retry) {
 			p.Methods, p.Body, p.BackoffMin, p.BackoffBase, p.BackoffMax = []string{"GET", "POST"}, 1<<20, 5*time.Millisecond, 0, time.Second
@@ -60,7 +68,10 @@ func TestRetryMistakes(t *testing.T) {
 		}
 	}
 	f("retry: {attempts: 11}", "1:19: 11 is not from 0 to 10")
-	f("retry: {attempts: 0}", "1:19: 0 does nothing without per_try_timeout")
+	f("retry: {attempts: 0}", "1:19: 0 does nothing without per_try_timeout or hedge")
+	f("retry: {hedge: {after: p40}}", `1:24: "p40" is no share of answers; write p50 to p99.9, for example p95`)
+	f("retry: {hedge: {after: 2h}}", `1:24: "2h" is neither a share of answers, as p95, nor a time of 1ms to 1m`)
+	f("retry: {hedge: {after: 20ms, minimum: 30ms, max: 4}}", "1:39: 30ms is more than after, 20ms, which is a fixed time", "1:50: 4 is not from 1 to 3")
 	f("retry: {on: [], codes: []}", "1:1: retries nothing; give on, codes or grpc")
 	f("retry: {on: [5xx]}", `1:14: "5xx" is no failure; write connect_failure, reset or timeout, and statuses under codes or grpc`)
 	f("retry: {codes: [50]}", `1:17: "50" is no status of a failure; write for example 503, 502-504 or 5xx`)
@@ -99,6 +110,9 @@ func TestRetryExplains(t *testing.T) {
 	f("retry: {on: [], codes: [503], grpc: [unavailable], per_try_timeout: 2s}", "GET http://a.example/",
 		"up to 2 more attempts on 503, grpc unavailable; each attempt within 2s"+budget)
 	f("retry: {attempts: 0, per_try_timeout: 1s}", "POST http://a.example/", "each attempt within 1s")
+	f("retry: {attempts: 0, hedge: {}}", "GET http://a.example/", "1 more beside one that takes longer than p95")
+	f("retry: {per_try_timeout: 1s, hedge: {after: 50ms}}", "GET http://a.example/",
+		plain+"; each attempt within 1s; 1 more beside one that takes longer than 50ms"+budget)
 	f("retry: {backoff: {min: 1s}}", "GET http://a.example/", plain+strings.Replace(budget, "waits up", "waits 1s and up", 1))
 }
 

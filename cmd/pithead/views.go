@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"runtime"
 
+	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/admin"
 	"github.com/pithead/pithead/gateway/build"
 	"github.com/pithead/pithead/gateway/obs"
@@ -38,7 +39,7 @@ func endpointsView(snap *build.Snapshot) []admin.UpstreamInfo {
 		info := admin.UpstreamInfo{Name: c.Name(), Confirmed: c.Confirmed(), Panic: c.Panicking(), Waiting: c.Waiting(), Endpoints: []admin.EndpointInfo{}}
 		for _, e := range c.Endpoints() {
 			info.Endpoints = append(info.Endpoints, admin.EndpointInfo{
-				Addr: e.Addr, Healthy: e.Healthy, Weight: e.Weight, Zone: e.Zone, Tags: e.Tags, Meta: e.Meta,
+				Addr: e.Addr, Healthy: e.Healthy, Ejected: ejectionView(e.Ejected), Weight: e.Weight, Zone: e.Zone, Tags: e.Tags, Meta: e.Meta,
 				Arms: e.Subsets, Active: e.Active, Requests: e.Requests, Failures: e.Failures,
 			})
 		}
@@ -47,14 +48,23 @@ func endpointsView(snap *build.Snapshot) []admin.UpstreamInfo {
 	return all
 }
 
+func ejectionView(e *gateway.Ejection) *admin.EjectionInfo {
+	if e == nil {
+		return nil
+	}
+	view := admin.EjectionInfo(*e)
+	return &view
+}
+
 // upstreamStates is the same for the metrics.
 func upstreamStates(snap *build.Snapshot) []obs.UpstreamState {
 	var all []obs.UpstreamState
 	for _, c := range snap.Clusters() {
 		state := obs.UpstreamState{Name: c.Name(), Confirmed: c.Confirmed(), Panic: c.Panicking(), Waiting: c.Waiting(), Subsets: c.Subsets(), Retries: c.Retries()}
+		state.Hedges, state.Ejections = c.Hedges(), c.Ejections()
 		for _, e := range c.Endpoints() {
 			state.Endpoints = append(state.Endpoints, obs.EndpointState{
-				Addr: e.Addr, Healthy: e.Healthy, Active: e.Active, Requests: e.Requests, Failures: e.Failures, Subsets: e.Subsets,
+				Addr: e.Addr, Healthy: e.Healthy, Ejected: e.Ejected != nil, Active: e.Active, Requests: e.Requests, Failures: e.Failures, Subsets: e.Subsets,
 			})
 		}
 		all = append(all, state)

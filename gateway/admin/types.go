@@ -89,6 +89,7 @@ type UpstreamInfo struct {
 type EndpointInfo struct {
 	Addr     string            `json:"addr"`
 	Healthy  bool              `json:"healthy"`
+	Ejected  *EjectionInfo     `json:"ejected,omitempty"` // set while it is left alone for what became of requests
 	Weight   int               `json:"weight"`
 	Zone     string            `json:"zone,omitempty"`
 	Tags     []string          `json:"tags,omitempty"`
@@ -97,6 +98,14 @@ type EndpointInfo struct {
 	Active   int64             `json:"active"`         // requests on their way
 	Requests uint64            `json:"requests"`       // attempts begun
 	Failures uint64            `json:"failures"`       // attempts that failed
+}
+
+// EjectionInfo is why an endpoint is left alone.
+type EjectionInfo struct {
+	Reason string    `json:"reason"` // the rule that it has broken
+	At     time.Time `json:"at"`
+	Until  time.Time `json:"until"` // when it is used again; after connect failures, when a connection is tried
+	Count  int       `json:"count"` // of ejections in close succession
 }
 
 // ExplainRequest describes a request to be explained.

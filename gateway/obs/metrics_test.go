@@ -52,6 +52,7 @@ func filled() *Metrics {
 	m.CollectUpstreams(func() []UpstreamState {
 		return []UpstreamState{{
 			Name: "orders", Panic: true, Waiting: 4, Subsets: []string{"canary", "stable"}, Retries: map[string]uint64{"ok": 3},
+			Hedges: map[string]uint64{"won": 2}, Ejections: map[string]uint64{"consecutive_connect_failures": 1},
 			Endpoints: []EndpointState{{Addr: "10.0.0.7:9000", Healthy: true, Active: 2, Requests: 9, Failures: 1, Subsets: []string{"canary"}}},
 		}}
 	})
@@ -290,10 +291,13 @@ func TestReloadDone(t *testing.T) {
 func TestUpstreamState(t *testing.T) {
 	m := filled()
 	want := []string{
+		`pithead_upstream_endpoints{arm="",state="ejected",upstream="orders"} 0`,
 		`pithead_upstream_endpoints{arm="",state="healthy",upstream="orders"} 1`,
 		`pithead_upstream_endpoints{arm="",state="unhealthy",upstream="orders"} 0`,
+		`pithead_upstream_endpoints{arm="canary",state="ejected",upstream="orders"} 0`,
 		`pithead_upstream_endpoints{arm="canary",state="healthy",upstream="orders"} 1`,
 		`pithead_upstream_endpoints{arm="canary",state="unhealthy",upstream="orders"} 0`,
+		`pithead_upstream_endpoints{arm="stable",state="ejected",upstream="orders"} 0`,
 		`pithead_upstream_endpoints{arm="stable",state="healthy",upstream="orders"} 0`,
 		`pithead_upstream_endpoints{arm="stable",state="unhealthy",upstream="orders"} 0`,
 	}

@@ -88,6 +88,10 @@ var (
 		"Endpoints by arm and state; an empty arm is the whole set.", "upstream", "arm", "state")
 	upstreamRetriesDesc = desc("upstream_retries_total",
 		"Attempts to be made again, by whether they brought an answer (ok, failed) or why they were not made.", "upstream", "result")
+	upstreamHedgesDesc = desc("upstream_hedges_total",
+		"Second attempts beside one that took long, by whether their answer was used (won, lost) or why they were not made.", "upstream", "result")
+	endpointEjectionsDesc = desc("endpoint_ejections_total",
+		"Endpoints that were left alone for a while because of how requests ended there, by the rule.", "upstream", "reason")
 	discoveryAgeDesc = desc("discovery_age_seconds",
 		"Time since discovery last confirmed the set of endpoints; +Inf if it never did.", "upstream")
 	discoveryFailuresDesc = desc("discovery_failures_total",
@@ -134,7 +138,7 @@ var collectedDescs = []*prometheus.Desc{
 	requestErrorsDesc, inFlightDesc, requestBytesDesc, responseBytesDesc, mirrorRequestsDesc,
 	connectionsDesc, connectionsOpenedDesc, connectionsRefusedDesc,
 	endpointHealthyDesc, endpointActiveDesc, endpointAttemptsDesc, endpointFailuresDesc,
-	upstreamEndpointsDesc, upstreamPanicDesc, upstreamWaitingDesc, upstreamRetriesDesc, discoveryAgeDesc, discoveryFailuresDesc, discoverySkippedDesc,
+	upstreamEndpointsDesc, upstreamPanicDesc, upstreamWaitingDesc, upstreamRetriesDesc, upstreamHedgesDesc, endpointEjectionsDesc, discoveryAgeDesc, discoveryFailuresDesc, discoverySkippedDesc,
 	jwksAgeDesc, jwksKeysDesc, jwksFailuresDesc,
 	rateLimitedDesc, rateLimitKeysDesc, rateLimitCrowdedDesc, rateLimitDecisionsDesc,
 	limitStoreUpDesc, limitStoreGatewaysDesc, limitStoreDurationDesc, limitStoreErrorsDesc,

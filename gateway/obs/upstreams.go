@@ -18,12 +18,15 @@ type UpstreamState struct {
 	Subsets   []string  // all arms that the configuration defines, also empty ones
 	Endpoints []EndpointState
 	Retries   map[string]uint64 // by result
+	Hedges    map[string]uint64 // by result
+	Ejections map[string]uint64 // by reason
 }
 
 // EndpointState is what an endpoint looks like at the moment of a scrape.
 type EndpointState struct {
 	Addr     string
 	Healthy  bool
+	Ejected  bool
 	Active   int64    // requests on their way
 	Requests uint64   // attempts begun
 	Failures uint64   // attempts that failed
@@ -80,7 +83,14 @@ func (u *UpstreamState) collect(ch chan<- prometheus.Metric) {
 		counter(ch, upstreamRetriesDesc, n, u.Name, result)
 	}
 
-	type count struct{ healthy, unhealthy int }
+	for result, n := range u.Hedges {
+		counter(ch, upstreamHedgesDesc, n, u.Name, result)
+	}
+	for reason, n := range u.Ejections {
+		counter(ch, endpointEjectionsDesc, n, u.Name, reason)
+	}
+
+	type count struct{ healthy, unhealthy, ejected int }
 	arms := map[string]*count{"": {}}
 	for _, name := range u.Subsets {
 		arms[name] = &count{}
@@ -96,16 +106,19 @@ func (u *UpstreamState) collect(ch chan<- prometheus.Metric) {
 		for name, c := range arms {
 			switch {
 			case name != "" && !slices.Contains(e.Subsets, name):
-			case e.Healthy:
-				c.healthy++
-			default:
+			case !e.Healthy:
 				c.unhealthy++
+			case e.Ejected:
+				c.ejected++
+			default:
+				c.healthy++
 			}
 		}
 	}
 	for name, c := range arms {
 		gauge(ch, upstreamEndpointsDesc, float64(c.healthy), u.Name, name, "healthy")
 		gauge(ch, upstreamEndpointsDesc, float64(c.unhealthy), u.Name, name, "unhealthy")
+		gauge(ch, upstreamEndpointsDesc, float64(c.ejected), u.Name, name, "ejected")
 	}
 }
 

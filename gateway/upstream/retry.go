@@ -46,8 +46,12 @@ func (c *Cluster) retry(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Req
 		var resp *http.Response
 		var unsent bool
 		var err error
-		resp, unsent, r.passed, err = c.offer(x, ep, r.next(), r.passed, n > 0)
-		if resp, err, ok := c.instead(x, r.next(), err); ok {
+		if r.hedges() {
+			resp, unsent, err = r.hedged(ep, n > 0)
+		} else {
+			resp, unsent, r.passed, err = r.c.offer(x, ep, r.next(), r.passed, n > 0)
+		}
+		if resp, err, ok := r.c.instead(x, r.next(), err); ok {
 			r.finish(false)
 			return resp, err
 		}
@@ -68,6 +72,7 @@ func (c *Cluster) retry(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Req
 		}
 		x.UpstreamHeaders = time.Time{} // of an answer that nobody is to see
 		if err = r.pause(wait); err == nil {
+			r.c = r.leave()
 			ep, err = r.pick()
 		}
 		if err != nil {
@@ -80,7 +85,7 @@ func (c *Cluster) retry(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Req
 // next is the request for the next round.
 func (r *rounds) next() *http.Request {
 	ctx := r.req.Context()
-	if r.p.Attempts > 0 {
+	if r.p.Attempts > 0 || r.p.Hedge != nil {
 		ctx = r.hints.context(ctx)
 	}
 	if ctx == r.req.Context() && r.body == nil {
@@ -187,7 +192,7 @@ func (r *rounds) again(n int, why wish, resp *http.Response) (wait time.Duration
 		r.count(retryNoTime)
 		return 0, false
 	}
-	if !r.c.opts.Stats.retries.allow(r.p.Budget) {
+	if !r.where().opts.Stats.retries.allow(r.p.Budget) {
 		r.count(retryBudget)
 		return 0, false
 	}
@@ -215,7 +220,9 @@ func (r *rounds) wait(n int, resp *http.Response) (d time.Duration, ok bool) {
 	}
 	asked := time.Duration(0)
 	if resp != nil {
-		asked = retryAfterOf(resp.Header)
+		if asked = retryAfterOf(resp.Header); asked < 0 {
+			return 0, false
+		}
 	}
 	d += max(asked, r.p.BackoffMin)
 	end := r.x.Deadline
@@ -230,7 +237,17 @@ func (r *rounds) wait(n int, resp *http.Response) (d time.Duration, ok bool) {
 
 // retryAfterOf is what Retry-After asks for, RFC 9110 section 10.2.3; 0 when it
 // asks for nothing.
+//
+// For gRPC it is grpc-retry-pushback-ms, which forbids a retry when it is
+// negative or no number: then so is the result.
 func retryAfterOf(h http.Header) time.Duration {
+	if pushback := h["Grpc-Retry-Pushback-Ms"]; len(pushback) > 0 {
+		ms, err := strconv.ParseInt(pushback[0], 10, 31)
+		if err != nil {
+			return -1
+		}
+		return time.Duration(ms) * time.Millisecond
+	}
 	text := h.Get("Retry-After")
 	if text == "" {
 		return 0

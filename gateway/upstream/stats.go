@@ -14,6 +14,7 @@ type StatsStore struct {
 	retries   *retries
 	queue     *queue
 	ejections *ejections
+	hedges    *hedges
 
 	mu   sync.Mutex
 	uses map[string]*statsUse
@@ -22,11 +23,12 @@ type StatsStore struct {
 type statsUse struct {
 	stats *gateway.Stats
 	users int
+	took  gateway.DurationSnapshot // when hedging has looked last; guarded by StatsStore.mu
 }
 
 // NewStatsStore makes an empty store.
 func NewStatsStore() *StatsStore {
-	return &StatsStore{retries: newRetries(), queue: newQueue(), ejections: newEjections(), uses: make(map[string]*statsUse)}
+	return &StatsStore{retries: newRetries(), queue: newQueue(), ejections: newEjections(), hedges: newHedges(), uses: make(map[string]*statsUse)}
 }
 
 // Acquire returns the stats of addr and counts the caller as a user.

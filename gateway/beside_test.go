@@ -1,0 +1,44 @@
+package gateway
+
+import (
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+)
+
+// What a middleware may say of a request must be known to an attempt beside
+// others, and what becomes of attempts must not.
+func TestBeside(t *testing.T) {
+	own := []string{
+		"Endpoint", "Attempts", "UpstreamStart", "UpstreamHeaders", "UpstreamEnd",
+		"Status", "BytesIn", "BytesOut", "Err",
+	}
+	x := &Exchange{Deadline: time.Unix(1, 0)}
+	v := reflect.ValueOf(x).Elem()
+	for i := range v.NumField() {
+		switch f := v.Field(i); {
+		case !f.CanSet():
+		case f.Kind() == reflect.String:
+			f.SetString("set")
+		case f.Kind() == reflect.Bool:
+			f.SetBool(true)
+		case f.CanInt():
+			f.SetInt(7)
+		case f.CanUint():
+			f.SetUint(7)
+		case f.Kind() == reflect.Pointer:
+			f.Set(reflect.New(f.Type().Elem()))
+		}
+	}
+	beside := reflect.ValueOf(x.Beside()).Elem()
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Name
+		if !v.Field(i).CanSet() || v.Field(i).IsZero() {
+			continue
+		}
+		if copied := !beside.Field(i).IsZero(); copied == slices.Contains(own, name) {
+			t.Errorf("%s: copied is %v", name, copied)
+		}
+	}
+}
