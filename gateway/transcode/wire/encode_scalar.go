@@ -212,6 +212,9 @@ func (e *encoder) plain(f *field, text []byte) bool {
 			e.out = append(e.out, 0)
 			return true
 		}
+		if f.enum != nil && isNumber(text) {
+			return e.fromNumber(f, text)
+		}
 		return e.fromString(f, text)
 	}
 }

@@ -27,7 +27,8 @@ type Field struct {
 var ErrNoField = errors.New("no such field")
 
 // Field finds a field by its path: names with dots between, each as JSON or the
-// .proto file has it. All but the last must be messages that are not repeated.
+// .proto file has it. All but the last must be messages that are not repeated
+// and have no form of their own in JSON, as a Timestamp has.
 func (p *Plan) Field(path string) (*Field, error) {
 	names := strings.Split(path, ".")
 	f := &Field{home: p.home, plan: p}
@@ -44,7 +45,7 @@ func (p *Plan) Field(path string) (*Field, error) {
 			f.parents = append(f.parents, f.field)
 		}
 		f.field = next
-		if at = next.plan; next.shape != single || at != nil && at.known > empty {
+		if at = next.plan; next.shape != single || at != nil && at.known != ordinary {
 			at = nil
 		}
 	}
