@@ -1,24 +1,25 @@
 package middleware
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/pithead/pithead/gateway"
-	"github.com/pithead/pithead/gateway/keep"
 	"github.com/pithead/pithead/gateway/kind"
 	"github.com/pithead/pithead/gateway/limiter"
+	"github.com/pithead/pithead/gateway/limiter/shared"
 	"github.com/pithead/pithead/gateway/obs"
 )
 
 func init() {
 	kind.Add(Kinds, "rate_limit", RateLimitConfig{
 		Key: []RateLimitKey{{word: keyClient}}, OnMissing: keyClient, IPv4Prefix: 32, IPv6Prefix: 64,
-		Cost: 1, Headers: headersStandard, MaxKeys: 100_000,
+		Cost: 1, Headers: headersStandard, MaxKeys: 100_000, OnStoreError: shared.OnErrorLocal,
 	}, newRateLimit)
 }
 
@@ -35,54 +36,29 @@ type rateLimit struct {
 	metrics    func() *obs.Route
 }
 
-// rateBuckets are what all routes with one block share, and reloads leave alone.
-type rateBuckets struct {
-	*limiter.Table
-	show   sync.Once
-	forget func()
-}
-
-// Close implements io.Closer.
-func (b *rateBuckets) Close() error {
-	b.show.Do(func() {}) // whoever comes now is too late
-	if b.forget != nil {
-		b.forget()
-	}
-	return nil
-}
-
 func newRateLimit(c RateLimitConfig, env Env) (gateway.Step, error) {
 	limits := c.limits()
-	buckets, err := keep.Get(env.Keep, "rate_limit/"+env.Key, func() (*rateBuckets, error) {
-		return &rateBuckets{Table: limiter.New(limits, c.MaxKeys)}, nil
-	})
+	buckets, err := newRateBuckets(c, limits, env)
 	if err != nil {
-		return gateway.Step{}, kind.At("", "%w", err)
+		return gateway.Step{}, err
 	}
 	m := &rateLimit{
-		buckets: buckets, key: newRateKey(c, env.Route, buckets.Table), onMissing: c.OnMissing,
+		buckets: buckets, key: newRateKey(c, env.Route), onMissing: c.OnMissing,
 		cost: c.Cost, costHeader: http.CanonicalHeaderKey(c.CostHeader), dryRun: c.DryRun,
 		announce: c.Announce && !c.DryRun, headers: newRateHeaders(c.Headers, limits), metrics: env.Metrics,
 	}
 	step := gateway.Step{Wrap: m.wrap, Explain: m.explain, Start: func() []<-chan struct{} {
-		buckets.Configure(limits, c.MaxKeys)
-		buckets.show.Do(func() { buckets.forget = env.Process.WatchLimiter(env.Key, buckets.state) })
-		return nil
+		return buckets.start(limits, c.MaxKeys, env)
 	}}
-	if slices.Contains(c.Key, RateLimitKey{word: keySubject}) {
+	if slices.ContainsFunc(c.Key, RateLimitKey.proven) {
 		step.Needs = []gateway.Identity{gateway.Subject}
 	}
 	return step, nil
 }
 
-func (b *rateBuckets) state() obs.LimiterState {
-	s := b.Stats()
-	return obs.LimiterState{Keys: s.Keys, Crowded: s.Crowded}
-}
-
 func (m *rateLimit) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		key, ok := m.key.of(r, gateway.ExchangeOf(r))
+		id, ok := m.key.append(make([]byte, 0, keyRoom), r, gateway.ExchangeOf(r))
 		switch {
 		case ok:
 		case m.onMissing == missingSkip:
@@ -92,23 +68,34 @@ func (m *rateLimit) wrap(next http.Handler) http.Handler {
 			gateway.Fail(w, r, errNoKey)
 			return
 		}
-		if d := m.buckets.Take(key, m.cost); !d.OK {
+		key := m.buckets.hash(id)
+		if d := m.buckets.take(key, id, m.cost); !d.OK {
 			if !m.dryRun {
-				m.metrics().Limited(d.Limit, "refused")
+				m.metrics().Limited(cmp.Or(d.Limit, noLimit), "refused")
 				m.refuse(w, r, key, d)
 				return
 			}
-			m.metrics().Limited(d.Limit, "dry_run")
+			m.metrics().Limited(cmp.Or(d.Limit, noLimit), "dry_run")
 		}
 		if m.costHeader == "" && !m.announce {
 			next.ServeHTTP(w, r)
 			return
 		}
-		head := &headWriter{ResponseWriter: w, edit: func(h http.Header) { m.answered(h, key) }}
-		next.ServeHTTP(head, r)
-		head.finish()
+		m.follow(w, r, next, key, bytes.Clone(id))
 	})
 }
+
+// follow looks at the answer.
+func (m *rateLimit) follow(w http.ResponseWriter, r *http.Request, next http.Handler, key uint64, id []byte) {
+	head := &headWriter{ResponseWriter: w, edit: func(h http.Header) { m.answered(h, key, id) }}
+	next.ServeHTTP(head, r)
+	head.finish()
+}
+
+const (
+	keyRoom = 256     // longer keys cost an allocation
+	noLimit = "store" // the limit of those who are refused because Redis is away
+)
 
 // errNoKey is for requests without what the limit goes by.
 var errNoKey = &gateway.Error{
@@ -121,7 +108,14 @@ var errNoKey = &gateway.Error{
 const grpcExhausted = 8
 
 func (m *rateLimit) refuse(w http.ResponseWriter, r *http.Request, key uint64, d limiter.Decision) {
-	head := &headWriter{ResponseWriter: w, edit: func(h http.Header) { m.headers.set(h, m.buckets.Table, key) }}
+	if d.Limit == "" {
+		gateway.Fail(w, r, &gateway.Error{
+			Status: http.StatusTooManyRequests, GRPC: grpcExhausted, Reason: "rate_limit_store", Msg: "too many requests",
+			Cause: gateway.CauseGateway, RetryAfter: d.Wait,
+		})
+		return
+	}
+	head := &headWriter{ResponseWriter: w, edit: func(h http.Header) { m.headers.set(h, m.buckets, key) }}
 	gateway.Fail(head, r, &gateway.Error{
 		Status: http.StatusTooManyRequests, GRPC: grpcExhausted, Reason: "rate_limited", Msg: "too many requests",
 		Cause: gateway.CauseClient, RetryAfter: d.Wait,
@@ -129,22 +123,22 @@ func (m *rateLimit) refuse(w http.ResponseWriter, r *http.Request, key uint64, d
 }
 
 // answered is called with the head of the answer of a request that has passed.
-func (m *rateLimit) answered(h http.Header, key uint64) {
+func (m *rateLimit) answered(h http.Header, key uint64, id []byte) {
 	if m.costHeader != "" {
 		if values := h[m.costHeader]; len(values) == 1 {
 			cost, err := strconv.ParseInt(values[0], 10, 64)
 			if err == nil && cost > m.cost {
-				m.buckets.Charge(key, cost-m.cost)
+				m.buckets.charge(key, id, cost-m.cost)
 			}
 		}
 	}
 	if m.announce {
-		m.headers.set(h, m.buckets.Table, key)
+		m.headers.set(h, m.buckets, key)
 	}
 }
 
 func (m *rateLimit) explain(r *http.Request, x *gateway.Exchange) string {
-	key, ok := m.key.of(r, x)
+	id, ok := m.key.append(nil, r, x)
 	by := m.key.String()
 	if !ok {
 		switch m.onMissing {
@@ -156,8 +150,12 @@ func (m *rateLimit) explain(r *http.Request, x *gateway.Exchange) string {
 		}
 		by += ", of which something is missing, so that the client's address takes its place"
 	}
-	left := m.headers.text(m.buckets.Table, key)
-	d := m.buckets.Peek(key, m.cost)
+	if m.buckets.shared != nil {
+		return fmt.Sprintf("goes by %s; what is left of the limits, %s knows", by, m.buckets.store.Name())
+	}
+	key := m.buckets.hash(id)
+	left := m.headers.text(m.buckets.levels(key, nil))
+	d := m.buckets.table.Peek(key, m.cost)
 	switch {
 	case d.OK:
 		return fmt.Sprintf("passes, by %s; %s", by, left)

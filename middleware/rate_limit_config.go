@@ -10,6 +10,7 @@ import (
 
 	"github.com/pithead/pithead/gateway/kind"
 	"github.com/pithead/pithead/gateway/limiter"
+	"github.com/pithead/pithead/gateway/limiter/shared"
 )
 
 // RateLimitConfig lets each key make so many requests in a time, and answers those
@@ -18,6 +19,9 @@ import (
 // requests than the burst and what the rate brings.
 //
 //	rate_limit: {rate: 100/s, burst: 200, key: client}
+//
+// Several gateways keep one limit together if they have a `store`; without, each
+// counts for itself.
 //
 // All routes that use a named block share its buckets. They survive a reload; if the
 // limits change, keys stay used to the same share of those that keep their name.
@@ -32,9 +36,9 @@ type RateLimitConfig struct {
 	// takes no token from any. Default: the one of `rate` and `burst`.
 	Limits []RateLimit `yaml:"limits"`
 	// Key is what has a bucket: `client`, `subject`, `route`, `host`, `header:NAME`,
-	// `cookie:NAME`, `query:NAME`, a list of these for their combinations, or `all` for one
-	// bucket. `subject` is the caller that a middleware before this one has proven; it is the
-	// only word for people or applications that they cannot change at will. Of headers, cookies and
+	// `cookie:NAME`, `query:NAME`, `claim:NAME`, a list of these for their combinations, or `all` for one
+	// bucket. `subject` is the caller that a middleware before this one has proven, and `claim:org.tenant`
+	// what its proof says besides; they are the only words for people or applications that these cannot change at will. Of headers, cookies and
 	// parameters, capitals and spaces do not count. Default: client.
 	Key []RateLimitKey `yaml:"key,one"`
 	// OnMissing says what becomes of requests that lack a part of the key, or have
@@ -69,6 +73,11 @@ type RateLimitConfig struct {
 	// take over the fullest buckets; where all are more than half used, they share one with others,
 	// and `pithead_rate_limit_crowded_total` counts. Default: 100000.
 	MaxKeys int `yaml:"max_keys"`
+	// Store is where gateways keep the limits together. Default: none, each keeps its own.
+	Store *RateLimitStore `yaml:"store"`
+	// OnStoreError says what becomes of requests while the store does not answer: `local` keeps the share of
+	// one gateway in this one, `open` lets all of them pass, `closed` answers 429. Default: local.
+	OnStoreError string `yaml:"on_store_error"`
 }
 
 // RateLimit is one of several limits.
@@ -148,13 +157,17 @@ func (c RateLimitConfig) limits() (all []limiter.Limit) {
 
 // Validate implements the check of settings.
 func (c RateLimitConfig) Validate() error {
-	errs := []error{c.validateLimits(), c.validateKey(), c.validateCost()}
+	errs := []error{c.validateLimits(), c.validateKey(), c.validateCost(), c.validateLease()}
 	one := func(path, value string, of ...string) {
 		if !slices.Contains(of, value) {
 			errs = append(errs, kind.At(path, "%q is none of %s", value, strings.Join(of, ", ")))
 		}
 	}
 	one("on_missing", c.OnMissing, keyClient, missingReject, missingSkip)
+	one("on_store_error", c.OnStoreError, shared.OnErrorLocal, shared.OnErrorOpen, shared.OnErrorClosed)
+	if c.Store == nil && c.OnStoreError != shared.OnErrorLocal {
+		errs = append(errs, kind.At("on_store_error", "is of no use without a store"))
+	}
 	one("headers", c.Headers, headersStandard, headersLegacy, headersBoth, headersNone)
 	within := func(path string, n, low, high int) {
 		if n < low || n > high {

@@ -49,12 +49,12 @@ func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.
 
 // set tells how much of its limits a key has left. The standard fields are lists, to which
 // every limit on the way adds its own; of the others the last one stays.
-func (h rateHeaders) set(to http.Header, t *limiter.Table, key uint64) {
+func (h rateHeaders) set(to http.Header, b *rateBuckets, key uint64) {
 	if !h.standard && !h.legacy {
 		return
 	}
 	var room [limiter.MaxLimits]limiter.Level
-	levels := t.Levels(key, room[:0])
+	levels := b.levels(key, room[:0])
 	if h.standard {
 		to.Add("RateLimit-Policy", h.policy)
 		to.Add("RateLimit", remaining(levels))
@@ -88,9 +88,9 @@ func nearest(levels []limiter.Level) (worst limiter.Level) {
 }
 
 // text is what set would say, for people.
-func (h rateHeaders) text(t *limiter.Table, key uint64) string {
+func (h rateHeaders) text(levels []limiter.Level) string {
 	var b []byte
-	for _, l := range t.Levels(key, nil) {
+	for _, l := range levels {
 		if len(b) > 0 {
 			b = append(b, ", "...)
 		}

@@ -1,16 +1,18 @@
 package middleware
 
 import (
+	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/canon"
 	"github.com/pithead/pithead/gateway/kind"
-	"github.com/pithead/pithead/gateway/limiter"
 )
 
 const (
@@ -22,6 +24,7 @@ const (
 	keyHeader  = "header"
 	keyCookie  = "cookie"
 	keyQuery   = "query"
+	keyClaim   = "claim"
 
 	missingSkip   = "skip"
 	missingReject = "reject"
@@ -36,6 +39,9 @@ type RateLimitKey struct {
 	Cookie string `yaml:"cookie"`
 	// Query is a query parameter.
 	Query string `yaml:"query"`
+	// Claim is a claim of the proven caller that is a text, a number or a truth value; dots
+	// lead into objects: `org.tenant`.
+	Claim string `yaml:"claim"`
 
 	word string // client, subject, route, host or all
 }
@@ -55,8 +61,10 @@ func (k *RateLimitKey) UnmarshalText(text []byte) error {
 		*k = RateLimitKey{Cookie: name}
 	case keyQuery:
 		*k = RateLimitKey{Query: name}
+	case keyClaim:
+		*k = RateLimitKey{Claim: name}
 	default:
-		return fmt.Errorf("%q is nothing to limit by; write client, subject, route, host, all, header:NAME, cookie:NAME or query:NAME", text)
+		return fmt.Errorf("%q is nothing to limit by; write client, subject, route, host, all, header:NAME, cookie:NAME, query:NAME or claim:NAME", text)
 	}
 	if k.word == "" && name == "" {
 		return fmt.Errorf("%q names no %s; write for example %s:user", text, from, from)
@@ -84,6 +92,8 @@ func (k RateLimitKey) source() (from, name string) {
 		return keyCookie, k.Cookie
 	case k.Query != "":
 		return keyQuery, k.Query
+	case k.Claim != "":
+		return keyClaim, k.Claim
 	}
 	return k.word, ""
 }
@@ -91,7 +101,7 @@ func (k RateLimitKey) source() (from, name string) {
 // Validate checks what can be checked of a single part.
 func (k RateLimitKey) Validate() error {
 	named := 0
-	for _, name := range []string{k.Header, k.Cookie, k.Query} {
+	for _, name := range []string{k.Header, k.Cookie, k.Query, k.Claim} {
 		if name != "" {
 			named++
 		}
@@ -99,10 +109,10 @@ func (k RateLimitKey) Validate() error {
 	from, name := k.source()
 	switch {
 	case named > 1:
-		return kind.At("", "give one of header, cookie and query; a list combines several")
+		return kind.At("", "give one of header, cookie, query and claim; a list combines several")
 	case from == "":
 		return kind.At("", "is empty; write for example client")
-	case named == 1 && !isToken(name):
+	case from != keyClaim && named == 1 && !isToken(name):
 		return kind.At("", "%q is no name of a %s", name, from)
 	case from == keyHeader:
 		if word, ok := insteadOf[name]; ok {
@@ -122,28 +132,24 @@ var insteadOf = map[string]string{
 	"True-Client-Ip": keyClient, "Cf-Connecting-Ip": keyClient, "X-Client-Ip": keyClient,
 }
 
-// keyPart is one part of a key.
-type keyPart struct {
-	from, name string
-	tag        uint64 // so that equal values of different parts differ
-}
+// proven says whether only a caller who is known has this part.
+func (k RateLimitKey) proven() bool { return k.word == keySubject || k.Claim != "" }
 
-// rateKey makes keys of requests.
+// keyPart is one part of a key.
+type keyPart struct{ from, name string }
+
+// rateKey makes keys of requests: texts that differ if any part differs.
 type rateKey struct {
 	parts      []keyPart
-	client     uint64 // the tag of an address in the place of a part
-	route      uint64
+	route      string
 	ipv4, ipv6 int // bits of addresses
-	table      *limiter.Table
 }
 
-func newRateKey(c RateLimitConfig, route string, t *limiter.Table) rateKey {
-	k := rateKey{
-		client: t.Hash(keyClient), route: t.Hash(route), ipv4: c.IPv4Prefix, ipv6: c.IPv6Prefix, table: t,
-	}
+func newRateKey(c RateLimitConfig, route string) rateKey {
+	k := rateKey{route: route, ipv4: c.IPv4Prefix, ipv6: c.IPv6Prefix}
 	for _, part := range c.Key {
 		from, name := part.source()
-		k.parts = append(k.parts, keyPart{from, name, t.Hash(part.String())})
+		k.parts = append(k.parts, keyPart{from, name})
 	}
 	return k
 }
@@ -156,90 +162,104 @@ func (k *rateKey) String() string {
 	return strings.Join(words, " and ")
 }
 
-// of is the key of a request. whole is false if a part is missing, in whose place
-// the client's address is.
-func (k *rateKey) of(r *http.Request, x *gateway.Exchange) (key uint64, whole bool) {
+// What a part of a key begins with; its length follows.
+const (
+	partValue  = 0
+	partClient = 1 // the client's address is in the place of the part
+	partHead   = 1 + 4
+)
+
+// append adds the key of a request to b. whole is false if a part is missing, in whose
+// place the client's address is. With room in b it allocates nothing.
+func (k *rateKey) append(b []byte, r *http.Request, x *gateway.Exchange) (key []byte, whole bool) {
 	whole = true
 	for _, part := range k.parts {
-		hash, ok := k.value(part, r, x)
-		tag := part.tag
-		if !ok {
-			hash, tag, whole = k.address(x.Client), k.client, false
+		head := len(b)
+		b = append(b, partValue, 0, 0, 0, 0)
+		var ok bool
+		if b, ok = k.value(b, part, r, x); !ok {
+			b = k.address(b[:head+partHead], x.Client)
+			b[head], whole = partClient, false
 		}
-		key = k.table.Join(key^tag, hash)
+		binary.LittleEndian.PutUint32(b[head+1:], uint32(len(b)-head-partHead))
 	}
-	return key, whole
+	return b, whole
 }
 
-func (k *rateKey) value(part keyPart, r *http.Request, x *gateway.Exchange) (hash uint64, ok bool) {
+func (k *rateKey) value(b []byte, part keyPart, r *http.Request, x *gateway.Exchange) (key []byte, ok bool) {
 	switch part.from {
 	case keyClient:
-		return k.address(x.Client), true
+		return k.address(b, x.Client), true
 	case keySubject:
-		return k.table.Hash(x.Subject), x.Subject != ""
+		return append(b, x.Subject...), x.Subject != ""
 	case keyRoute:
-		return k.route, true
+		return append(b, k.route...), true
 	case keyHost:
 		name, _, err := canon.Host(r.Host)
-		return k.table.Hash(name), err == nil
+		return append(b, name...), err == nil
 	case keyHeader:
 		if values := r.Header[part.name]; len(values) == 1 {
-			return k.text(values[0])
+			return appendPlain(b, values[0])
 		}
 	case keyCookie:
 		if value, once := onlyCookie(r.Header, part.name); once {
-			return k.text(value)
+			return appendPlain(b, value)
 		}
 	case keyQuery:
 		if value, once := onlyParameter(r.URL.RawQuery, part.name); once {
-			return k.text(value)
+			return appendPlain(b, value)
 		}
+	case keyClaim:
+		return appendClaim(b, x.Claims, part.name)
 	}
-	return 0, part.from == keyAll
+	return b, part.from == keyAll
 }
 
-// address is the network that a client is in. One host has a whole /64 of IPv6 to
+// appendClaim takes claims as they are: whoever has proven the caller has written them.
+func appendClaim(b []byte, claims gateway.Claims, name string) (key []byte, ok bool) {
+	switch v, _ := claimAt(claims, name); v := v.(type) {
+	case string:
+		return append(b, v...), v != ""
+	case json.Number:
+		return append(b, v...), true
+	case bool:
+		return strconv.AppendBool(b, v), true
+	}
+	return b, false
+}
+
+// address adds the network that a client is in. One host has a whole /64 of IPv6 to
 // choose from. Clients without an address, on Unix sockets, are one.
-func (k *rateKey) address(client netip.Addr) uint64 {
+func (k *rateKey) address(b []byte, client netip.Addr) []byte {
 	bits := k.ipv6
 	if client.Is4() {
 		bits = k.ipv4
 	}
 	network, err := client.Prefix(bits)
 	if err != nil {
-		return 0
+		return b
 	}
-	b := network.Addr().As16()
-	return k.table.Hash(string(b[:]))
+	bytes := network.Addr().As16()
+	return append(b, bytes[:]...)
 }
 
-// text takes what the client may choose. A service may read a value with other
+// appendPlain takes what the client may choose. A service may read a value with other
 // capitals or more spaces as the same one, so they are the same here; characters
 // beyond ASCII have too many forms for that, and values with one count as missing.
-func (k *rateKey) text(s string) (hash uint64, ok bool) {
-	plain := s != ""
+func appendPlain(b []byte, s string) (key []byte, ok bool) {
+	from := len(b)
 	for i := range len(s) {
 		switch c := s[i]; {
 		case c >= 0x7f || c < ' ' && c != '\t':
-			return 0, false
-		case 'A' <= c && c <= 'Z', c == ' ', c == '\t':
-			plain = false
-		}
-	}
-	if plain {
-		return k.table.Hash(s), true
-	}
-	room := make([]byte, 0, 256) // stays on the stack; longer ones cost an allocation
-	for i := range len(s) {
-		switch c := s[i]; {
+			return b, false
 		case c == ' ', c == '\t':
 		case 'A' <= c && c <= 'Z':
-			room = append(room, c+'a'-'A')
+			b = append(b, c+'a'-'A')
 		default:
-			room = append(room, c)
+			b = append(b, c)
 		}
 	}
-	return k.table.HashBytes(room), len(room) > 0
+	return b, len(b) > from
 }
 
 // onlyParameter is the value of a query parameter; ok is false when there is none,

@@ -2,6 +2,7 @@ package middleware_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -129,7 +130,36 @@ func TestRateLimitNeedsSubject(t *testing.T) {
 	}
 	f("subject", true)
 	f("[route, subject]", true)
+	f("claim:tenant", true)
+	f("[{claim: org.tenant}, route]", true)
 	f("client", false)
+}
+
+// R03: claims are those of the proof, and not what a request says.
+func TestRateLimitClaims(t *testing.T) {
+	org := func(tenant any) gateway.Claims { return gateway.Claims{"org": map[string]any{"tenant": tenant}} }
+	limitCase(t, "a nested claim", func(t *testing.T, env middleware.Env, _ *middlewaretest.Cluster) {
+		step := middlewaretest.Build(t, env, "rate_limit: {rate: 1/h, key: claim:org.tenant, on_missing: reject}")
+		got := ""
+		for _, claims := range []gateway.Claims{
+			org("acme"), org("acme"), org("Acme"), org(json.Number("7")), org("7"), org(true), org(nil), org([]any{"acme"}), org(""), nil,
+		} {
+			x := &gateway.Exchange{Client: netip.MustParseAddr(client4), Subject: "ada", Claims: claims}
+			a := middlewaretest.Send(t, env, step, middlewaretest.Request(t, "GET /"), x)
+			got += map[int]string{200: "+", 429: "-", 400: "!"}[a.Status]
+		}
+		if want := "+-++-+!!!!"; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	})
+	limitCase(t, "no part runs into the next", func(t *testing.T, env middleware.Env, _ *middlewaretest.Cluster) {
+		step := middlewaretest.Build(t, env, "rate_limit: {rate: 1/h, key: [header:a, header:b]}")
+		for _, r := range []string{"A: 12\nB: 3", "A: 1\nB: 23"} {
+			if a := asks(t, env, step, "GET /\n"+r, caller{client: client4}); a.Status != 200 {
+				t.Errorf("%q: %d", r, a.Status)
+			}
+		}
+	})
 }
 
 // A named block is one set of buckets, on however many routes; `route` in its key

@@ -218,11 +218,11 @@ func TestRateLimitMistakes(t *testing.T) {
 	f("rate_limit: {rate: 1/s, max_keys: 3}", "1:35: must be from 7 to 10000000")
 	f("rate_limit: {rate: 1/s, ipv6_prefix: 0}", "1:38: must be from 1 to 128")
 	f("rate_limit: {rate: 1/s, ipv4_prefix: 33}", "1:38: must be from 1 to 32")
-	f("rate_limit: {rate: 1/s, key: user}", `1:30: "user" is nothing to limit by; write client, subject, route, host, all, header:NAME, cookie:NAME or query:NAME`)
+	f("rate_limit: {rate: 1/s, key: user}", `1:30: "user" is nothing to limit by; write client, subject, route, host, all, header:NAME, cookie:NAME, query:NAME or claim:NAME`)
 	f("rate_limit: {rate: 1/s, key: header}", `1:30: "header" names no header; write for example header:user`)
 	f("rate_limit: {rate: 1/s, key: client:x}", `1:30: "client:x" takes no name; write client`)
 	f("rate_limit: {rate: 1/s, key: {}}", "1:25: is empty; write for example client")
-	f("rate_limit: {rate: 1/s, key: {header: a, cookie: b}}", "1:25: give one of header, cookie and query; a list combines several")
+	f("rate_limit: {rate: 1/s, key: {header: a, cookie: b}}", "1:25: give one of header, cookie, query and claim; a list combines several")
 	f("rate_limit: {rate: 1/s, key: {cookie: a b}}", `1:25: "a b" is no name of a cookie`)
 	f("rate_limit: {rate: 1/s, key: []}", "1:25: is empty; write all for one bucket")
 	f("rate_limit: {rate: 1/s, key: [host, all]}", "1:37: all is one bucket, beside which other words mean nothing")
@@ -233,12 +233,14 @@ func TestRateLimitMistakes(t *testing.T) {
 
 func TestRateLimitCostsNoAllocation(t *testing.T) {
 	env := middlewaretest.Env(t, middlewaretest.NewCluster("orders"))
-	for _, key := range []string{"client", "subject", "[route, host]", "header:x-user", "cookie:id", "query:q"} {
+	for _, key := range []string{"client", "subject", "[route, host]", "header:x-user", "cookie:id", "query:q", "claim:org.tenant"} {
 		step := middlewaretest.Build(t, env, "rate_limit: {limits: [{rate: 1000000/s}, {rate: 100000000/d}], key: "+key+"}")
 		h := step.Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 		r := middlewaretest.Request(t, "GET /?q=Some+value\nX-User: Ada Lovelace\nCookie: id=8f14e45f")
 		r.URL.RawQuery = "q=Some"
-		r = gateway.WithExchange(r, &gateway.Exchange{Client: netip.MustParseAddr(client4), Subject: "ada"})
+		r = gateway.WithExchange(r, &gateway.Exchange{
+			Client: netip.MustParseAddr(client4), Subject: "ada", Claims: gateway.Claims{"org": map[string]any{"tenant": "acme"}},
+		})
 		if n := testing.AllocsPerRun(100, func() { h.ServeHTTP(nil, r) }); n != 0 {
 			t.Errorf("key %s: %v allocations", key, n)
 		}

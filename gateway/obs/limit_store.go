@@ -44,6 +44,14 @@ func (s *LimitStore) Asked(d time.Duration, wrong string) {
 	}
 }
 
+// Failures is how many questions have failed.
+func (s *LimitStore) Failures() (n uint64) {
+	for _, e := range s.errors.all() {
+		n += e.value.Load()
+	}
+	return n
+}
+
 // Gateways is how many gateways share the store.
 func (s *LimitStore) Gateways(n int64) { s.gateways.Store(n) }
 

@@ -16,7 +16,8 @@ const (
 // grant is what Redis has last said of a caller. Only left changes.
 type grant struct {
 	left    atomic.Int64 // requests that may pass without a question; below 0 means none
-	leased  int64        // what left began with
+	wanted  int64        // how many the lease should have had
+	leased  int64        // and had
 	at      int64        // when Redis was asked
 	until   int64        // when the lease is over
 	wait    int64        // from then on, until the next request could pass

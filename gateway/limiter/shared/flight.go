@@ -70,10 +70,10 @@ func (l *Limiter) question(c *caller, f *flight, key string) {
 		return
 	}
 	f.left.Store(min(a.granted, f.asked))
-	g := &grant{leased: a.granted - min(a.granted, f.asked), at: now, until: now + int64(leaseTime), limit: a.limit, wait: a.wait, missing: a.missing}
+	g := &grant{wanted: more, leased: a.granted - min(a.granted, f.asked), at: now, until: now + int64(leaseTime), limit: a.limit, wait: a.wait, missing: a.missing}
 	g.left.Store(g.leased)
 	if a.wait > 0 && g.leased == 0 {
-		g.deny = now + min(a.wait, int64(memory))
+		g.deny = now + min(max(a.wait, l.pause), int64(memory))
 	}
 	f.g = g
 	c.grant.Store(g)
@@ -94,7 +94,7 @@ func (l *Limiter) settle(c *caller, asked, now int64) (more int64, changes [limi
 		switch {
 		case age >= 2*int64(leaseTime):
 		case left == 0:
-			more = 2*g.leased + asked
+			more = 2*g.wanted + asked
 		default:
 			more = g.leased - left
 		}

@@ -14,6 +14,10 @@ import (
 const (
 	leaseTime = time.Second // how long leased tokens may be used
 	memory    = time.Second // how long a refusal is repeated without a question, at most
+
+	// gather is how long tokens of a bucket that is used up may come back before they are leased: some
+	// at once instead of one by one.
+	gather = 5 * time.Millisecond
 )
 
 // What to do while Redis is away.
@@ -63,6 +67,7 @@ type Limiter struct {
 	limits   []measure
 	cost     int64
 	lease    int64 // in requests
+	pause    int64 // without questions after a refusal, at least, in nanoseconds
 	fallback *limiter.Table
 	callers  *callers
 	seed     maphash.Seed
@@ -85,6 +90,12 @@ func New(store *Store, s Settings) *Limiter {
 	}
 	for _, one := range s.Limits {
 		l.limits = append(l.limits, newMeasure(one, s.Cost))
+	}
+	if l.pause = int64(gather); l.lease == 0 {
+		l.pause = 0
+	}
+	for _, m := range l.limits {
+		l.pause = min(l.pause, l.lease*m.each)
 	}
 	n := l.gateways()
 	l.replicas.Store(n)

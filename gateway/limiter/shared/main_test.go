@@ -35,7 +35,7 @@ func at(s *redistest.Server) Options {
 // gateway is a store of its own, as another process would have it.
 func gateway(t testing.TB, o Options) *Store {
 	t.Helper()
-	s := NewStore(o, obs.NewMetrics(obs.Build{}).LimitStore(o.Name()), slog.New(slog.NewTextHandler(logOf(t), nil)))
+	s := NewStore(o, obs.NewMetrics(obs.Build{}).LimitStore(o.Name()), textLog(t.Output()))
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -44,7 +44,7 @@ func gateway(t testing.TB, o Options) *Store {
 	return s
 }
 
-func logOf(t testing.TB) io.Writer { return t.Output() }
+func textLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
 // started is a store that has found Redis.
 func started(t testing.TB, o Options) *Store {

@@ -67,7 +67,7 @@ func NewStore(o Options, metrics *obs.LimitStore, log *slog.Logger) *Store {
 		ReadyToTrip: func(n gobreaker.Counts) bool {
 			return n.ConsecutiveFailures >= breakerInARow || n.Requests >= breakerAtLeast && n.TotalFailures*2 >= n.Requests
 		},
-		IsExcluded: func(error) bool { return s.ctx.Err() != nil },
+		IsExcluded: func(err error) bool { return s.ctx.Err() != nil || isWrongType(err) },
 		OnStateChange: func(_ string, _, to gobreaker.State) {
 			if to == gobreaker.StateOpen {
 				s.away()
@@ -198,7 +198,10 @@ func (s *Store) Close() error {
 		defer cancel()
 		_ = s.client.ZRem(ctx, s.present(), s.id).Err() // without it the gateway is forgotten soon
 	}
-	return s.client.Close()
+	if err := s.client.Close(); !errors.Is(err, redis.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // broken says whether the breaker let nothing through.
@@ -228,7 +231,7 @@ func (s *Store) wrong(err error) string {
 		return "denied"
 	case redis.IsOOMError(err), redis.IsMaxClientsError(err):
 		return "full"
-	case strings.Contains(err.Error(), "WRONGTYPE"):
+	case isWrongType(err):
 		return "wrong_type"
 	case errors.Is(err, errAnswer):
 		return "answer"
@@ -236,9 +239,15 @@ func (s *Store) wrong(err error) string {
 	return "connection"
 }
 
+// isWrongType says that the key of one caller holds something else, which says nothing of Redis.
+func isWrongType(err error) bool { return err != nil && strings.Contains(err.Error(), "WRONGTYPE") }
+
 // isMoved is what a node of a cluster answers to a client that takes it for a server.
 func isMoved(err error) bool {
 	_, moved := redis.IsMovedError(err)
 	_, asked := redis.IsAskError(err)
 	return moved || asked
 }
+
+// Name is what metrics and logs call the store.
+func (s *Store) Name() string { return s.options.Name() }

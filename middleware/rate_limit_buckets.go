@@ -1,0 +1,105 @@
+package middleware
+
+import (
+	"sync"
+
+	"github.com/pithead/pithead/gateway/keep"
+	"github.com/pithead/pithead/gateway/kind"
+	"github.com/pithead/pithead/gateway/limiter"
+	"github.com/pithead/pithead/gateway/limiter/shared"
+	"github.com/pithead/pithead/gateway/obs"
+)
+
+// rateBuckets are what all routes with one block share, and reloads leave alone: a
+// table of this gateway, or what it knows of buckets in Redis.
+type rateBuckets struct {
+	table  *limiter.Table  // nil if there is a store
+	shared *shared.Limiter // nil if there is none
+	store  *shared.Store
+	show   sync.Once
+	forget func()
+}
+
+// newRateBuckets finds those of a block. Limits of a table may change while it is in use. Buckets in
+// Redis take new limits as they are, so what this gateway knows of them begins anew.
+func newRateBuckets(c RateLimitConfig, limits []limiter.Limit, env Env) (*rateBuckets, error) {
+	key, store := "rate_limit/"+env.Key, (*shared.Store)(nil)
+	if c.Store != nil {
+		name, found, err := c.Store.Redis.store(env)
+		if err != nil {
+			return nil, err
+		}
+		key, store = key+"/"+c.digest(name, limits), found
+	}
+	buckets, err := keep.Get(env.Keep, key, func() (*rateBuckets, error) {
+		if store == nil {
+			return &rateBuckets{table: limiter.New(limits, c.MaxKeys)}, nil
+		}
+		return &rateBuckets{store: store, shared: shared.New(store, shared.Settings{
+			Name: env.Key, Limits: limits, Cost: c.Cost, Lease: c.lease(limits), OnError: c.OnStoreError,
+			Replicas: int64(c.Store.Replicas), MaxKeys: c.MaxKeys,
+		})}, nil
+	})
+	if err != nil {
+		return nil, kind.At("", "%w", err)
+	}
+	return buckets, nil
+}
+
+// start is called when the snapshot is about to serve.
+func (b *rateBuckets) start(limits []limiter.Limit, maxKeys int, env Env) []<-chan struct{} {
+	b.show.Do(func() { b.forget = env.Process.WatchLimiter(env.Key, b.state) })
+	if b.shared == nil {
+		b.table.Configure(limits, maxKeys)
+		return nil
+	}
+	return []<-chan struct{}{b.store.Start()}
+}
+
+// Close implements io.Closer.
+func (b *rateBuckets) Close() error {
+	b.show.Do(func() {}) // whoever comes now is too late
+	if b.forget != nil {
+		b.forget()
+	}
+	return nil
+}
+
+func (b *rateBuckets) state() obs.LimiterState {
+	if b.shared != nil {
+		return obs.LimiterState{Keys: b.shared.Keys(), Decisions: b.shared.Decisions()}
+	}
+	s := b.table.Stats()
+	return obs.LimiterState{Keys: s.Keys, Crowded: s.Crowded}
+}
+
+// hash is the key of a caller in this process.
+func (b *rateBuckets) hash(id []byte) uint64 {
+	if b.shared != nil {
+		return b.shared.Hash(id)
+	}
+	return b.table.HashBytes(id)
+}
+
+func (b *rateBuckets) take(key uint64, id []byte, cost int64) limiter.Decision {
+	if b.shared != nil {
+		d, _ := b.shared.Take(key, id)
+		return d
+	}
+	return b.table.Take(key, cost)
+}
+
+func (b *rateBuckets) charge(key uint64, id []byte, tokens int64) {
+	if b.shared != nil {
+		b.shared.Charge(key, id, tokens)
+		return
+	}
+	b.table.Charge(key, tokens)
+}
+
+func (b *rateBuckets) levels(key uint64, all []limiter.Level) []limiter.Level {
+	if b.shared != nil {
+		return b.shared.Levels(key, all)
+	}
+	return b.table.Levels(key, all)
+}
