@@ -69,7 +69,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.AddCommand(
 		runCommand(), checkCommand(), explainCommand(), routesCommand(), kindsCommand(), schemaCommand(),
-		reloadCommand(), demoCommand(), versionCommand(), referenceCommand(),
+		reloadCommand(), breakersCommand(), demoCommand(), versionCommand(), referenceCommand(),
 	)
 	return root
 }

@@ -51,7 +51,7 @@ func serve(ctx context.Context, path string, log *slog.Logger, ready func(*serve
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	s := server.New(server.Options{
-		Path: path, Metrics: metrics, Log: log, Admin: adminHandler(metrics), ListenAdmin: admin.Listen,
+		Path: path, Metrics: metrics, Log: log, Admin: adminHandler(metrics, log), ListenAdmin: admin.Listen,
 		Serving: func(s *server.Server) { ready(s); announcing.Go(func() { announce(ctx, s, log) }) },
 	})
 	metrics.CollectUpstreams(func() []obs.UpstreamState {
@@ -116,7 +116,7 @@ func handleSignals(ended context.Context, signals <-chan os.Signal, s *server.Se
 }
 
 // adminHandler wires the admin API to a server.
-func adminHandler(metrics *obs.Metrics) func(*server.Server, *config.Config) (http.Handler, error) {
+func adminHandler(metrics *obs.Metrics, log *slog.Logger) func(*server.Server, *config.Config) (http.Handler, error) {
 	return func(s *server.Server, c *config.Config) (http.Handler, error) {
 		return admin.New(admin.Options{
 			Address: c.Admin.Address, Token: c.Admin.Token, Hosts: c.Admin.Hosts,
@@ -131,7 +131,12 @@ func adminHandler(metrics *obs.Metrics) func(*server.Server, *config.Config) (ht
 			History:   func() []admin.Generation { return historyView(s) },
 			Routes:    func() []admin.RouteInfo { return routesView(s.Snapshot()) },
 			Endpoints: func() []admin.UpstreamInfo { return endpointsView(s.Snapshot()) },
-			Explain:   func(r *http.Request) admin.Explanation { return explainView(s.Snapshot(), r) },
+			Breakers:  func() []admin.BreakerInfo { return breakersView(s.Snapshot()) },
+
+			ForceBreaker: func(name, force, by string) (admin.BreakerInfo, error) {
+				return forceBreaker(s.Snapshot(), log, name, force, by)
+			},
+			Explain: func(r *http.Request) admin.Explanation { return explainView(s.Snapshot(), r) },
 		})
 	}
 }

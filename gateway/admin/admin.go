@@ -25,6 +25,11 @@ type Options struct {
 	History   func() []Generation // the one in use first
 	Routes    func() []RouteInfo
 	Endpoints func() []UpstreamInfo
+	Breakers  func() []BreakerInfo
+
+	// ForceBreaker has the breaker with this name open, closed or, with auto, left to
+	// itself. by is the address of whoever wants it.
+	ForceBreaker func(name, force, by string) (BreakerInfo, error)
 
 	// Explain gets the request as a server would see it, but for its URL, which
 	// is absolute: the scheme says whether the client used TLS.
@@ -33,7 +38,7 @@ type Options struct {
 
 func (o *Options) complete() bool {
 	return o.Metrics != nil && o.Ready != nil && o.Reload != nil && o.Config != nil && o.Status != nil && o.History != nil &&
-		o.Routes != nil && o.Endpoints != nil && o.Explain != nil
+		o.Routes != nil && o.Endpoints != nil && o.Breakers != nil && o.ForceBreaker != nil && o.Explain != nil
 }
 
 // endpoint is one entry of the table of routes.
@@ -68,6 +73,8 @@ func New(o Options) (http.Handler, error) {
 		"/-/status":             {get: h.status},
 		"/-/routes":             {get: h.routes},
 		"/-/endpoints":          {get: h.endpoints},
+		breakersPath:            {get: h.breakers},
+		breakersPath + "/":      {post: h.forceBreaker, writes: true},
 		"/-/explain":            {get: h.explainQuery, post: h.explainBody},
 		"/-/reload":             {post: h.reload, writes: true},
 	}}, nil
@@ -80,7 +87,11 @@ func New(o Options) (http.Handler, error) {
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	e, ok := a.routes[r.URL.EscapedPath()]
+	path := r.URL.EscapedPath()
+	if strings.HasPrefix(path, breakersPath+"/") {
+		path = breakersPath + "/" // the rest is a name
+	}
+	e, ok := a.routes[path]
 	if err := a.guard.admit(r, e); err != nil {
 		gateway.Fail(w, r, err)
 		return

@@ -77,6 +77,9 @@ func (d *daemon) options() Options {
 		Routes:    func() []RouteInfo { return routes },
 		History:   func() []Generation { return generations },
 		Endpoints: func() []UpstreamInfo { return endpoints },
+		Breakers:  func() []BreakerInfo { return nil },
+
+		ForceBreaker: func(string, string, string) (BreakerInfo, error) { return BreakerInfo{}, ErrNoBreaker },
 	}
 }
 

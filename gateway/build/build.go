@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/breaker"
 	"github.com/pithead/pithead/gateway/canon"
 	"github.com/pithead/pithead/gateway/config"
 	"github.com/pithead/pithead/gateway/keep"
@@ -70,7 +71,8 @@ func Compile(cfg *config.Config, env Env) (*Snapshot, error) {
 	snap.table, snap.matches = c.table()
 	snap.canon = c.canon(snap.routes, owned)
 	snap.register = c.registration()
-	snap.ready, _ = keep.Get(c.scope, "ready", func() (*atomic.Bool, error) { return new(atomic.Bool), nil }) // cannot fail
+	snap.breakers, _ = keep.Get(c.scope, breaker.Kept, func() (*breaker.Registry, error) { return breaker.NewRegistry(), nil }) // cannot fail
+	snap.ready, _ = keep.Get(c.scope, "ready", func() (*atomic.Bool, error) { return new(atomic.Bool), nil })                   // cannot fail
 	if err := cfg.Refuse(c.errs); err != nil {
 		c.abandon()
 		return nil, err

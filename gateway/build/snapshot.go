@@ -11,6 +11,7 @@ import (
 
 	"github.com/pithead/pithead/discovery"
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/breaker"
 	"github.com/pithead/pithead/gateway/canon"
 	"github.com/pithead/pithead/gateway/config"
 	"github.com/pithead/pithead/gateway/keep"
@@ -34,6 +35,7 @@ type Snapshot struct {
 	routes   []*compiledRoute // parallel to Config.Routes
 	clusters map[string]*upstream.Cluster
 	own      *upstream.Own
+	breakers *breaker.Registry
 	used     map[string]bool // upstreams that a route may send to
 	register *discovery.Registration
 	pages    gateway.Pages     // of all routes and of none; nil leaves errors as they are
@@ -198,6 +200,9 @@ func (s *Snapshot) Clusters() []*upstream.Cluster {
 	}
 	return all
 }
+
+// Breakers are the circuit breakers at work.
+func (s *Snapshot) Breakers() *breaker.Registry { return s.breakers }
 
 // Close ends what no other snapshot shares. Requests in flight are not cut off.
 func (s *Snapshot) Close() error { return s.scope.Close() }
