@@ -263,3 +263,43 @@ func TestRefusedStreamsAreSentElsewhere(t *testing.T) {
 	}
 	wantIdle(t, c)
 }
+
+// gRFC A6: the service says when to come again, or not
+// to come at all.
+func TestGRPCPushback(t *testing.T) {
+	f := func(name, pushback string, attempts int, least, most time.Duration) {
+		bubble(t, name, func(t *testing.T) {
+			calls := 0
+			c := start(t, at("10.0.0.1:80"), h2(func(w http.ResponseWriter, _ *http.Request) {
+				calls++
+				w.Header().Set("Content-Type", "application/grpc")
+				if calls > 1 {
+					w.Header().Set("Grpc-Status", "0")
+					return
+				}
+				w.Header().Set("Grpc-Status", "14")
+				if pushback != "" {
+					w.Header().Set("Grpc-Retry-Pushback-Ms", pushback)
+				}
+			}))
+			r, x := request(t, "POST", nil)
+			r.ProtoMajor = 2
+			r.Header.Set("Content-Type", "application/grpc")
+			x.Retry = policyOf(func(p *gateway.Retry) { p.GRPC = []int{14} })
+			begun := time.Now()
+			resp, err := c.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = read(t, resp)
+			if took := time.Since(begun); calls != attempts || took < least || took > most {
+				t.Errorf("%d attempts in %v, want %d in %v to %v", calls, took, attempts, least, most)
+			}
+		})
+	}
+	f("none", "", 2, 0, 25*time.Millisecond)
+	f("a time", "3000", 2, 3*time.Second, 3025*time.Millisecond)
+	f("at once", "0", 2, 0, 25*time.Millisecond)
+	f("never", "-1", 1, 0, 0)
+	f("nonsense", "soon", 1, 0, 0)
+}

@@ -1,0 +1,317 @@
+package upstream
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pithead/pithead/gateway"
+)
+
+// asConfigured are the rules that a configuration has that says nothing of them.
+func asConfigured(o *Options) { o.Outliers = OutlierOptions{Connect: 5, MaxPercent: 50} }
+
+// vacated is an address where nobody listens.
+func vacated(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	return l.Addr().String()
+}
+
+// Instances that break off their answers: no client may take what it got for
+// whole, and each one counts once.
+func TestFault1CrashMidBody(t *testing.T) {
+	for _, how := range []string{"Content-Length: 100", "Transfer-Encoding: chunked"} {
+		t.Run("fault 1 "+how, func(t *testing.T) {
+			crash := listen(t, func(conn net.Conn) {
+				if r, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+					_, _ = io.Copy(io.Discard, r.Body)
+					_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n"+how+"\r\n\r\n4\r\nhalf\r\n")
+				}
+			})
+			c := start(t, at(crash), asConfigured)
+			n := volume(100, 1000)
+			whole := 0
+			for range n {
+				if ask(t, c, "GET", "") != 0 {
+					whole++
+				}
+			}
+			if whole != 0 {
+				t.Errorf("%d of %d clients took what they got for an answer", whole, n)
+			}
+			wantStats(t, c, uint64(n), uint64(n))
+		})
+	}
+}
+
+// One of three refuses. No policy of retries is needed for that, nobody notices,
+// and it is left alone in less than a second.
+func TestFault4IsEjected(t *testing.T) {
+	refusing := vacated(t)
+	c := start(t, at(serve(t, echo, nil), refusing, serve(t, echo, nil)), asConfigured)
+	begun, n := time.Now(), volume(2000, 100_000)
+	var ejectedAfter atomic.Int64
+	var failed atomic.Int64
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for range n / 4 {
+				r, _ := request(t, "GET", nil)
+				resp, err := c.RoundTrip(r)
+				if err != nil || resp.StatusCode != http.StatusOK {
+					failed.Add(1)
+				}
+				if err == nil {
+					_, _ = read(t, resp)
+				}
+				if ejectedAfter.Load() == 0 && c.Healthy("") == 2 {
+					ejectedAfter.CompareAndSwap(0, int64(time.Since(begun)))
+				}
+			}
+		})
+	}
+	clients.Wait()
+	took := time.Duration(ejectedAfter.Load())
+	if failed.Load() != 0 || took == 0 || took > time.Second {
+		t.Errorf("%d of %d failed, ejected after %v", failed.Load(), n, took)
+	}
+	t.Logf("%d failed of %d, ejected after %v", failed.Load(), n, took)
+	wantIdle(t, c)
+}
+
+// One of three resets. POST must fail where it was under way, which ends with the
+// ejection.
+func TestFault5IsEjected(t *testing.T) {
+	reset := listen(t, func(conn net.Conn) {
+		if r, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+			_, _ = io.Copy(io.Discard, r.Body)
+		}
+		_ = conn.(*net.TCPConn).SetLinger(0)
+	})
+	c := start(t, at(serve(t, echo, nil), reset, serve(t, echo, nil)), func(o *Options) {
+		o.Outliers = OutlierOptions{Gateway: 5, MaxPercent: 50}
+	})
+	n := volume(2000, 100_000)
+	if failed := askAll(t, c, n, "POST", "the whole body"); failed < 5 || failed > 5+3 { // four clients
+		t.Errorf("%d of %d failed", failed, n)
+	}
+	wantIdle(t, c)
+}
+
+// A service that sends a byte a second is let go at the end of the request's time.
+func TestFault7Drips(t *testing.T) {
+	bubble(t, "fault 7", func(t *testing.T) {
+		c := piped(t, func(conn net.Conn) {
+			if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
+				return
+			}
+			_, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+			for err == nil {
+				after(time.Second)
+				_, err = io.WriteString(conn, "x")
+			}
+		}, asConfigured)
+		ctx, cancel := context.WithTimeout(t.Context(), 30500*time.Millisecond) // between two bytes
+		defer cancel()
+		r, _ := requestContext(ctx, t, "GET", nil)
+		begun := time.Now()
+		resp, err := c.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := read(t, resp)
+		wantError(t, err, http.StatusGatewayTimeout, "timeout", gateway.CauseUpstream)
+		if took := time.Since(begun); took != 30500*time.Millisecond || len(body) != 30 {
+			t.Errorf("%d bytes in %v", len(body), took)
+		}
+		after(2 * time.Second)
+		synctest.Wait()
+		wantStats(t, c, 1, 1)
+	})
+}
+
+// Nobody is there any more. Once checks know, the answer is quick and no request
+// tries to connect.
+func TestFault10AllAreDown(t *testing.T) {
+	bubble(t, "fault 10", func(t *testing.T) {
+		w := &wires{hosts: make(map[string]host), dials: make(map[string]int)}
+		c := start(t, at("a:1", "b:1", "c:1"), func(o *Options) {
+			asConfigured(o)
+			o.dial, o.Health = w.dial, &HealthOptions{TCP: true, Interval: 5 * time.Second}
+		})
+		after(30 * time.Second)
+		before := w.dialled("a:1") + w.dialled("b:1") + w.dialled("c:1")
+		for range 1000 {
+			r, _ := request(t, "GET", nil)
+			_, err := c.RoundTrip(r)
+			wantError(t, err, http.StatusServiceUnavailable, "no_healthy_endpoint", gateway.CauseGateway)
+			if gateway.AsError(err).RetryAfter == 0 {
+				t.Error("the client is not told when to come again")
+			}
+		}
+		if dials := w.dialled("a:1") + w.dialled("b:1") + w.dialled("c:1") - before; dials != 0 {
+			t.Errorf("1000 requests dialled %d times", dials)
+		}
+		after(time.Minute)
+		if dials := w.dialled("a:1") + w.dialled("b:1") + w.dialled("c:1") - before; dials > 3*14 {
+			t.Errorf("%d dials in a minute of checks every 5 s", dials)
+		}
+	})
+}
+
+// An instance that was away for a while has its share again ten seconds after it
+// is back, without checks.
+func TestFault11BackInTenSeconds(t *testing.T) {
+	for _, away := range []time.Duration{time.Second, 10 * time.Second, 10 * time.Minute} {
+		bubble(t, fmt.Sprintf("fault 11 after %v", away), func(t *testing.T) {
+			c, w := wired(t, 3, OutlierOptions{Connect: 5})
+			w.refuse("b:1")
+			send(t, c, 50)
+			wantOut(t, c, "b:1 consecutive_connect_failures 1")
+			after(away)
+			w.set("b:1", host{answer: answer(200, "Connection: close")})
+			tried := w.dialled("b:1")
+			after(10 * time.Second)
+			if probes := w.dialled("b:1") - tried; probes != 1 {
+				t.Errorf("%d connections were opened to find out that it is back", probes)
+			}
+			before := c.Endpoints()[1].Requests
+			send(t, c, 30)
+			if got := c.Endpoints()[1].Requests - before; got != 10 {
+				t.Errorf("it has %d of 30 requests", got)
+			}
+		})
+	}
+}
+
+// Five instances are restarted one after the other, with the rules of a
+// configuration that says nothing: those that are ejected on the way come back.
+func TestFault12RollingRestartWithEjection(t *testing.T) {
+	servers := make([]*restarting, 5)
+	addrs := make([]string, len(servers))
+	for i := range servers {
+		servers[i] = &restarting{t: t, addr: "127.0.0.1:0"}
+		servers[i].start()
+		addrs[i] = servers[i].addr
+	}
+	t.Cleanup(func() {
+		for _, s := range servers {
+			s.stop(context.WithoutCancel(t.Context()))
+		}
+	})
+	c := start(t, at(addrs...), asConfigured)
+	var failed, sent atomic.Int64
+	over := make(chan struct{})
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				sent.Add(1)
+				if ask(t, c, "GET", "") != http.StatusOK {
+					failed.Add(1)
+				}
+			}
+		})
+	}
+	step := int64(volume(200, 20_000))
+	for range volume(1, 2) {
+		for i := range servers {
+			servers[i].stop(t.Context())
+			down := sent.Load()
+			for sent.Load() < down+step { // it is away for a while
+				<-servers[(i+1)%len(servers)].served
+			}
+			servers[i].start()
+		}
+	}
+	close(over)
+	clients.Wait()
+	t.Logf("%d of %d failed, %d ejections, retries %s", failed.Load(), sent.Load(), c.Ejections()["consecutive_connect_failures"], counts(c))
+	if failed.Load() != 0 || c.Ejections()["consecutive_connect_failures"] == 0 {
+		t.Errorf("%d of %d failed, ejections %v", failed.Load(), sent.Load(), c.Ejections())
+	}
+	wantIdle(t, c)
+}
+
+// One of five instances is ten times as slow. It is ejected, and the requests of
+// the others do not feel it.
+func TestFaultSlowInstance(t *testing.T) {
+	const takes = 5 * time.Millisecond
+	p99 := func(slow bool) (d time.Duration, share float64) {
+		var addrs []string
+		for i := range 5 {
+			d := takes
+			if slow && i == 4 {
+				d *= 10
+			}
+			addrs = append(addrs, serve(t, func(w http.ResponseWriter, r *http.Request) {
+				after(d)
+				_, _ = io.WriteString(w, "done")
+			}, nil))
+		}
+		c := start(t, at(addrs...), func(o *Options) {
+			o.Outliers = OutlierOptions{Latency: &LatencyOutlierOptions{Factor: 3, Least: 10 * time.Millisecond, MinEndpoints: 3, MinRequests: 5}, MaxPercent: 50}
+			o.Outliers.Interval = 250 * time.Millisecond
+		})
+		slowest := ""
+		if slow {
+			slowest = addrs[4]
+		}
+		var mu sync.Mutex
+		var took []time.Duration
+		there := 0
+		var clients sync.WaitGroup
+		for range 8 {
+			clients.Go(func() {
+				for range volume(250, 4000) {
+					r, x := request(t, "GET", nil)
+					begun := time.Now()
+					resp, err := c.RoundTrip(r)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					_, _ = read(t, resp)
+					mu.Lock()
+					if x.Endpoint.Addr == slowest {
+						there++
+					} else {
+						took = append(took, time.Since(begun))
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		clients.Wait()
+		if got := c.Ejections()["latency"]; slow != (got > 0) {
+			t.Errorf("with a slow one %v: %d ejections", slow, got)
+		}
+		slices.Sort(took)
+		return took[len(took)*99/100], float64(there) / float64(there+len(took))
+	}
+	well, _ := p99(false)
+	ill, share := p99(true)
+	t.Logf("p99 of the others %v beside a slow one, %v without (%.2f times); the slow one had %.1f %% of the requests", ill, well, float64(ill)/float64(well), 100*share)
+	if share > 0.1 {
+		t.Errorf("the slow one had %.1f %% of the requests", 100*share)
+	}
+}
