@@ -202,15 +202,16 @@ var wireTypes = map[protoreflect.Kind]protowire.Type{
 
 // enforcesUTF8 tells whether a string with invalid UTF-8 is no message at all:
 // always with proto3, by feature with editions. protoreflect has no public
-// method for the feature; all descriptors of the module have this one.
+// method for the feature, but the descriptors of the module have this one; of
+// others, what is not proto2 is taken to be checked, as is the rule.
 func enforcesUTF8(fd protoreflect.FieldDescriptor) bool {
 	if fd.Kind() != protoreflect.StringKind {
 		return false
 	}
-	if fd, ok := fd.(interface{ EnforceUTF8() bool }); ok && fd.EnforceUTF8() {
-		return true
+	if fd, ok := fd.(interface{ EnforceUTF8() bool }); ok {
+		return fd.EnforceUTF8()
 	}
-	return fd.Syntax() == protoreflect.Proto3
+	return fd.Syntax() != protoreflect.Proto2
 }
 
 func isMessageSet(md protoreflect.MessageDescriptor) bool {

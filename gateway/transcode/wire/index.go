@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"slices"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -76,9 +77,9 @@ func (p *printer) occur(start, end int, wtype protowire.Type) int32 {
 // frame makes empty slots for a message and indexes its pieces.
 func (p *printer) frame(plan *Plan, pieces int32) (base int, err *Error) {
 	base = len(p.slots)
-	for range len(plan.fields) + plan.oneofs {
-		p.slots = append(p.slots, chain{})
-	}
+	n := base + len(plan.fields) + plan.oneofs
+	p.slots = slices.Grow(p.slots, n-base)[:n]
+	clear(p.slots[base:])
 	for o := pieces; o != 0; o = p.occs[o].next {
 		if err := p.index(plan, base, int(p.occs[o].start), int(p.occs[o].end)); err != nil {
 			return base, err
