@@ -235,25 +235,27 @@ func TestIntrospectionServerAway(t *testing.T) {
 	}
 }
 
-// K11: what one block has found out is not what another one asks for.
+// What one block has found out is not what another one asks for.
 func TestIntrospectionCacheKey(t *testing.T) {
 	s := newAuthServer(t, map[string]string{"good": activeWith("")})
 	other := newAuthServer(t, nil)
 	env, _ := orders(t)
-	f := func(block string, status int) {
+	f := func(name, block string, status int) {
 		t.Helper()
-		for range 2 {
-			if a := send(t, env, middlewaretest.Build(t, env, block), withToken+"good", &gateway.Exchange{}); a.Status != status {
-				t.Errorf("%s: status %d, want %d", block, a.Status, status)
+		t.Run(name, func(t *testing.T) {
+			for range 2 {
+				if a := send(t, env, middlewaretest.Build(t, env, block), withToken+"good", &gateway.Exchange{}); a.Status != status {
+					t.Errorf("%s: status %d, want %d", block, a.Status, status)
+				}
 			}
-		}
+		})
 	}
-	f(s.block(""), 200)
-	f(s.block(", scopes: [admin]"), 403)
-	f(strings.Replace(s.block(""), "audience: orders", "audience: [shipping]", 1), 401)
-	f(s.block(`, issuer: "https://other.example"`), 401)
-	f(other.block(""), 401)
-	f(s.block(""), 200)
+	f("K11: as it is", s.block(""), 200)
+	f("K11: other scopes", s.block(", scopes: [admin]"), 403)
+	f("K11: other audience", strings.Replace(s.block(""), "audience: orders", "audience: [shipping]", 1), 401)
+	f("K11: other issuer", s.block(`, issuer: "https://other.example"`), 401)
+	f("K11: other introspector", other.block(""), 401)
+	f("K11: again", s.block(""), 200)
 	if s.asked.Load() != 4 || other.asked.Load() != 1 {
 		t.Errorf("asked %d and %d times, want 4 and 1: the built blocks share what is kept", s.asked.Load(), other.asked.Load())
 	}

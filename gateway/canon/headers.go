@@ -86,6 +86,9 @@ func (p *Policy) specialHeaders(r *http.Request, x *gateway.Exchange, seen trait
 			delete(r.Header, "X-Request-Id")
 		}
 	}
+	if seen&trace != 0 {
+		traceContext(r.Header)
+	}
 	if seen&cookie != 0 {
 		return p.cookieLine(r.Header)
 	}

@@ -48,7 +48,7 @@ func canonicalName(name string) bool {
 }
 
 // trait is what the gateway knows and does about a header.
-type trait uint16
+type trait uint32
 
 const (
 	known    trait = 1 << iota // somebody decides on it: an alias of it is refused
@@ -68,11 +68,12 @@ const (
 	length
 	requestID
 	te
+	trace
 	upgrade
 )
 
 // special are the traits that need a second look.
-const special = never | connection | cookie | expect | hostLine | length | requestID | te | upgrade
+const special = never | connection | cookie | expect | hostLine | length | requestID | te | trace | upgrade
 
 var wellKnown = map[trait][]string{
 	// Who the client is and what it asked for is the gateway's to say: of the
@@ -100,6 +101,7 @@ var wellKnown = map[trait][]string{
 	known | te | hop:                    {"Te"},
 	known | single | expect:             {"Expect"},
 	known | requestID:                   {"X-Request-Id"},
+	known | trace:                       {"Traceparent", "Tracestate"},
 }
 
 // commonNames are listed only to be found quickly.
@@ -107,7 +109,7 @@ var commonNames = []string{
 	"Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Cache-Control", "Content-Encoding", "Dnt",
 	"Grpc-Accept-Encoding", "Grpc-Timeout", "Idempotency-Key", "If-Match", "If-None-Match", "Pragma", "Priority",
 	"Sec-Ch-Ua", "Sec-Ch-Ua-Mobile", "Sec-Ch-Ua-Platform", "Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site",
-	"Sec-Fetch-User", "Traceparent", "Tracestate", "Upgrade-Insecure-Requests", "Via", "X-Api-Key", "X-Canary",
+	"Sec-Fetch-User", "Upgrade-Insecure-Requests", "Via", "X-Api-Key", "X-Canary",
 	"X-Requested-With",
 }
 
