@@ -72,10 +72,14 @@ type answerBody struct {
 }
 
 func (b *answerBody) Read(p []byte) (int, error) {
-	b.a.watch.answerAsked()
+	// Of a request whose time has passed before, the endpoint owes nothing: it was
+	// the client that took long.
+	if b.a.in.Err() == nil {
+		b.a.watch.answerAsked()
+	}
 	n, err := b.inner.Read(p)
-	b.a.watch.answerMoved()
 	if err == nil {
+		b.a.watch.answerMoved()
 		return n, nil
 	}
 	if err == io.EOF {

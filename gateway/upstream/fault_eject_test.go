@@ -106,8 +106,10 @@ func TestFault5IsEjected(t *testing.T) {
 		o.Outliers = OutlierOptions{Gateway: 5, MaxPercent: 50}
 	})
 	n := volume(2000, 100_000)
-	if failed := askAll(t, c, n, "POST", "the whole body"); failed < 5 || failed > 5+3 { // four clients
-		t.Errorf("%d of %d failed", failed, n)
+	failed := askAll(t, c, n, "POST", "the whole body")
+	times := int64(c.Ejections()["consecutive_gateway_errors"])        // again when it has been let back in
+	if failed < 5 || times == 0 || times > 3 || failed > times*(5+3) { // of four clients
+		t.Errorf("%d of %d failed in %d ejections", failed, n, times)
 	}
 	wantIdle(t, c)
 }
@@ -143,6 +145,38 @@ func TestFault7Drips(t *testing.T) {
 		wantStats(t, c, 1, 1)
 	})
 }
+
+// A client that takes its time is not the service's failure, even if it has the
+// last word.
+func TestFault7SlowReader(t *testing.T) {
+	bubble(t, "fault 7", func(t *testing.T) {
+		c := piped(t, func(conn net.Conn) {
+			if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+				_, _ = io.Copy(conn, io.LimitReader(zeros{}, 100_000))
+			}
+		}, asConfigured)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		r, _ := requestContext(ctx, t, "GET", nil)
+		resp, err := c.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for err == nil {
+			after(7 * time.Second)
+			_, err = resp.Body.Read(make([]byte, 100))
+		}
+		wantError(t, err, http.StatusGatewayTimeout, "timeout", gateway.CauseClient)
+		resp.Body.Close()
+		synctest.Wait()
+		wantStats(t, c, 1, 0)
+	})
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 // Nobody is there any more. Once checks know, the answer is quick and no request
 // tries to connect.
