@@ -44,8 +44,7 @@ func firstOf(a error, b *error) error {
 	return *b
 }
 
-// waits reports whether a listener has somebody to accept.
-func waits(fd uintptr) bool {
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-	return n == 1 || err != nil
+// waitForClient returns when a listener has somebody to accept.
+func waitForClient(fd uintptr) {
+	_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
 }

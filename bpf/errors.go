@@ -73,7 +73,7 @@ func refused(what string, err error) error {
 	verdict, isVerdict := errors.AsType[*ebpf.VerifierError](err)
 	errno, isErrno := errors.AsType[unix.Errno](err)
 	switch {
-	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, ebpf.ErrNotSupported):
 		text = "not supported"
 	case errors.Is(err, unix.EPERM):
 		text = "operation not permitted" + lockdown()
@@ -84,6 +84,8 @@ func refused(what string, err error) error {
 		text = "rejected: " + lastWord(verdict.Log)
 	case isErrno:
 		text = errno.Error()
+	case errors.Is(err, os.ErrNotExist):
+		text = "there is no such thing"
 	}
 	return fmt.Errorf("%w: %s: %s", cause, what, text)
 }

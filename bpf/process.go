@@ -85,7 +85,7 @@ func CheckCgroup(dir string) error {
 func NetnsOf(pid int) (inode uint64, path string, err error) {
 	var own, theirs syscall.Stat_t
 	path = fmt.Sprintf("/proc/%d/ns/net", pid)
-	if err := syscall.Stat("/proc/self/ns/net", &own); err != nil {
+	if err := syscall.Stat("/proc/thread-self/ns/net", &own); err != nil {
 		return 0, "", fmt.Errorf("network namespace: %w", err)
 	}
 	if err := syscall.Stat(path, &theirs); err != nil {
@@ -98,7 +98,7 @@ func NetnsOf(pid int) (inode uint64, path string, err error) {
 }
 
 // OwnNetns is the network namespace of the probe itself.
-func OwnNetns() (inode uint64, path string, err error) { return NetnsOf(os.Getpid()) }
+func OwnNetns() (inode uint64, path string, err error) { return NetnsOf(syscall.Gettid()) }
 
 // MemberOf is a process in a control group, 0 if it is empty.
 func MemberOf(dir string) int {

@@ -23,6 +23,7 @@ var roles = map[string]func([]string) error{
 	"service": service,
 	"gateway": gateway,
 	"late":    late,
+	"secure":  secure,
 }
 
 func ready() (net.Listener, error) {
@@ -112,8 +113,7 @@ func late(args []string) error {
 		return err
 	}
 	for {
-		// Readiness of the listener says that somebody waits to be accepted.
-		if err := raw.Read(waits); err != nil {
+		if err := raw.Control(waitForClient); err != nil {
 			return err
 		}
 		<-time.After(time.Duration(accept) * time.Millisecond)

@@ -56,18 +56,30 @@ func (p *Probe) walk(it *link.Iter) error {
 		return err
 	}
 	defer ns.Close()
+	own, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return err
+	}
+	defer own.Close()
 	done := make(chan error)
-	go func() {
-		// The thread is never unlocked, so it ends with this goroutine, and nothing
-		// else runs in the foreign namespace.
-		runtime.LockOSThread()
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("enter %s: %w", p.options.NetnsPath, err)
-			return
-		}
-		done <- drain(it)
-	}()
+	go func() { done <- within(int(ns.Fd()), int(own.Fd()), func() error { return drain(it) }) }()
 	return <-done
+}
+
+// within runs f in another network namespace. A thread that cannot come back is
+// left locked, so that nothing else ever runs on it.
+func within(there, back int, f func() error) error {
+	runtime.LockOSThread()
+	if err := unix.Setns(there, unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("enter network namespace: %w", err)
+	}
+	err := f()
+	if returned := unix.Setns(back, unix.CLONE_NEWNET); returned != nil {
+		return errors.Join(err, fmt.Errorf("leave network namespace: %w", returned))
+	}
+	runtime.UnlockOSThread()
+	return err
 }
 
 func drain(it *link.Iter) error {
