@@ -14,6 +14,8 @@ GOLANGCILINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 CONFORMANCE  := $(addsuffix @v1.0.6,$(addprefix connectrpc.com/conformance/cmd/,connectconformance referenceclient referenceserver))
 INTEROP      := $(addsuffix @v1.85.0,$(addprefix google.golang.org/grpc/interop/,client server))
 PEERS        := $(addprefix $(BIN)/peers/,caddy traefik skipper)
+# Real servers that the system has a package for.
+REDIS        := $(shell command -v redis-server)
 stamp         = $(BIN)/.stamp-$(subst /,_,$(1))
 
 .PHONY: help
@@ -40,8 +42,8 @@ run-consul: build $(BIN)/consul ## the same, with the upstreams registered in a 
 test: fmt-check lint check-generate unit script docker oidc bench-check conformance ## everything: format, lint, generated files, unit, scripts, real Consul, a real OpenID provider, images, conformance
 
 .PHONY: unit
-unit: $(BIN)/consul ## unit and documentation tests with the race detector, against a real Consul too
-	PITHEAD_CONSUL=$(BIN)/consul go test -race -timeout 10m $(shell go list ./... | grep -v /cmd/)
+unit: $(BIN)/consul ## unit and documentation tests with the race detector, against a real Consul and Redis too
+	PITHEAD_CONSUL=$(BIN)/consul PITHEAD_REDIS=$(REDIS) go test -race -timeout 10m $(shell go list ./... | grep -v /cmd/)
 
 .PHONY: script
 script: $(BIN)/consul ## whole-daemon scripts: the program run from its test binary, with the race detector
@@ -62,7 +64,7 @@ oidc: test/oidc/node_modules/.package-lock.json ## logins at a real OpenID provi
 
 .PHONY: faults
 faults: $(BIN)/consul ## the fault runs in full length: minutes, not seconds
-	PITHEAD_FAULTS=full PITHEAD_CONSUL=$(BIN)/consul go test -race -timeout 40m -run 'Fault|FirstLight' ./...
+	PITHEAD_FAULTS=full PITHEAD_CONSUL=$(BIN)/consul PITHEAD_REDIS=$(REDIS) go test -race -timeout 40m -run 'Fault|FirstLight' ./...
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 20s)

@@ -38,6 +38,9 @@ type Server struct {
 	Addr string // host:port; it stays the same over restarts
 	Port int
 
+	// TLSAddr is the address for TLS, of a server that is started with --tls-cert-file.
+	TLSAddr string
+
 	t      testing.TB
 	binary string
 	dir    string
@@ -121,6 +124,10 @@ func (s *Server) run() error {
 	}
 	defer log.Close()
 	args := []string{"--bind", "127.0.0.1", "--port", strconv.Itoa(s.Port), "--dir", s.dir}
+	if s.setting("--tls-cert-file") != "" {
+		port := strconv.Itoa(s.Port + 7_000)
+		args, s.TLSAddr = append(args, "--tls-port", port), "127.0.0.1:"+port
+	}
 	if s.file != "" {
 		args = append([]string{s.file}, args...)
 	} else {

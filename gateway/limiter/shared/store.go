@@ -28,6 +28,7 @@ const (
 	presence = 2 * time.Second        // between two signs of life
 	absence  = 10 * time.Second       // without one, after which a gateway counts no more
 	retry    = 250 * time.Millisecond // between two attempts to find Redis back
+	attempts = 4                      // to find it for the first time, before the log tells
 )
 
 // Store is a Redis at work: its connections, and whether it is worth asking. Limiters share
@@ -50,6 +51,7 @@ type Store struct {
 	found   chan struct{} // closed when Redis has answered for the first time
 
 	ready    atomic.Bool // questions are worth while
+	told     atomic.Bool // of troubles, in the log
 	gateways atomic.Int64
 	why      atomic.Pointer[error] // the last failure
 }
@@ -101,19 +103,16 @@ func (s *Store) spawn(f func()) bool {
 // attend tells Redis that the gateway is there, and finds out whether Redis is: no request
 // has to try.
 func (s *Store) attend() {
-	silent := true // Redis has not been heard of, and nobody has been told
-	for {
+	for tries := 1; ; tries++ {
 		err := s.tell()
 		wait := presence
 		switch {
 		case err == nil:
-			s.back(silent)
-			silent = false
+			s.back()
 		case s.ctx.Err() != nil:
 			return
 		default:
-			if wait = retry; silent {
-				silent = false
+			if wait = retry; tries == attempts && !s.ready.Load() && !s.told.Swap(true) {
 				s.log.Warn("the store of rate limits cannot be reached", "error", err)
 			}
 		}
@@ -144,7 +143,7 @@ func (s *Store) tell() error {
 func (s *Store) present() string { return s.options.Prefix + ":gateways" }
 
 // back is called after each sign of life.
-func (s *Store) back(first bool) {
+func (s *Store) back() {
 	if s.breaker.State() != gobreaker.StateClosed || s.ready.Swap(true) {
 		return
 	}
@@ -154,7 +153,7 @@ func (s *Store) back(first bool) {
 	default:
 		close(s.found)
 	}
-	if !first {
+	if s.told.Swap(false) {
 		s.log.Info("the store of rate limits is back")
 	}
 }
@@ -173,6 +172,7 @@ func (s *Store) away() {
 	if p := s.why.Load(); p != nil {
 		why = *p
 	}
+	s.told.Store(true)
 	s.log.Warn("the store of rate limits is away", "error", why)
 }
 
