@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/bufbuild/protocompile"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -28,7 +27,7 @@ func TestCompileSharesPlans(t *testing.T) {
 // A descriptor set comes from outside. What it calls well known must be it.
 func TestCompileRefuses(t *testing.T) {
 	int32s := []*descriptorpb.FieldDescriptorProto{{
-		Name: proto.String("value"), Number: proto.Int32(1), Type: descriptorpb.FieldDescriptorProto_TYPE_INT32.Enum(),
+		Name: new("value"), Number: new(int32(1)), Type: descriptorpb.FieldDescriptorProto_TYPE_INT32.Enum(),
 		Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
 	}}
 	for name, c := range map[string]struct {
@@ -36,20 +35,20 @@ func TestCompileRefuses(t *testing.T) {
 		m    *descriptorpb.DescriptorProto
 		want string
 	}{
-		"another Timestamp": {"google.protobuf", &descriptorpb.DescriptorProto{Name: proto.String("Timestamp"), Field: int32s}, "its fields are not those that the type has"},
-		"another Struct":    {"google.protobuf", &descriptorpb.DescriptorProto{Name: proto.String("Struct"), Field: int32s}, "its fields are not those that the type has"},
-		"an empty Value":    {"google.protobuf", &descriptorpb.DescriptorProto{Name: proto.String("Value")}, "its fields are not those that the type has"},
-		"a missing message": {"x", &descriptorpb.DescriptorProto{Name: proto.String("M"), Field: []*descriptorpb.FieldDescriptorProto{{
-			Name: proto.String("f"), Number: proto.Int32(1), Type: descriptorpb.FieldDescriptorProto_TYPE_MESSAGE.Enum(),
-			TypeName: proto.String(".no.such.Message"), Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
+		"another Timestamp": {"google.protobuf", &descriptorpb.DescriptorProto{Name: new("Timestamp"), Field: int32s}, "its fields are not those that the type has"},
+		"another Struct":    {"google.protobuf", &descriptorpb.DescriptorProto{Name: new("Struct"), Field: int32s}, "its fields are not those that the type has"},
+		"an empty Value":    {"google.protobuf", &descriptorpb.DescriptorProto{Name: new("Value")}, "its fields are not those that the type has"},
+		"a missing message": {"x", &descriptorpb.DescriptorProto{Name: new("M"), Field: []*descriptorpb.FieldDescriptorProto{{
+			Name: new("f"), Number: new(int32(1)), Type: descriptorpb.FieldDescriptorProto_TYPE_MESSAGE.Enum(),
+			TypeName: new(".no.such.Message"), Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
 		}}}, "its descriptor is missing"},
-		"a missing enum": {"x", &descriptorpb.DescriptorProto{Name: proto.String("M"), Field: []*descriptorpb.FieldDescriptorProto{{
-			Name: proto.String("f"), Number: proto.Int32(1), Type: descriptorpb.FieldDescriptorProto_TYPE_ENUM.Enum(),
-			TypeName: proto.String(".no.such.Enum"), Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
+		"a missing enum": {"x", &descriptorpb.DescriptorProto{Name: new("M"), Field: []*descriptorpb.FieldDescriptorProto{{
+			Name: new("f"), Number: new(int32(1)), Type: descriptorpb.FieldDescriptorProto_TYPE_ENUM.Enum(),
+			TypeName: new(".no.such.Enum"), Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
 		}}}, "its descriptor is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			file := &descriptorpb.FileDescriptorProto{Name: proto.String("x.proto"), Package: proto.String(c.pkg), MessageType: []*descriptorpb.DescriptorProto{c.m}}
+			file := &descriptorpb.FileDescriptorProto{Name: new("x.proto"), Package: new(c.pkg), MessageType: []*descriptorpb.DescriptorProto{c.m}}
 			fd, err := protodesc.FileOptions{AllowUnresolvable: true}.New(file, nil)
 			if err != nil {
 				t.Fatal(err)
