@@ -5,7 +5,6 @@ package bpf
 import (
 	"crypto/tls"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -97,7 +96,7 @@ func secure([]string) error {
 			err = tag(conn, anatomy.Tag{Label: 1, Flags: anatomy.TagConnection})
 		}
 		if err != nil {
-			log.Fatal(err)
+			panic(err)
 		}
 	}))
 	_ = server.Listener.Close()
