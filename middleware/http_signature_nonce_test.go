@@ -35,14 +35,14 @@ func TestHTTPSignatureReplay(t *testing.T) {
 		ask(plain, "")
 		ask(plain, "") // there is nothing by which it could be told
 		for range 16 {
-			time.Sleep(5 * time.Second)
+			<-time.After(5 * time.Second)
 			ask(early, "signature_replayed")
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		ask(early, "signature_created") // 81 s later it is too old
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		ask(shopGet(now("shop-1")+`;nonce="early"`), "signature_replayed") // remembered for longer than it must be
-		time.Sleep(3 * time.Minute)
+		<-time.After(3 * time.Minute)
 		ask(shopGet(now("shop-1")+`;nonce="early"`), "")
 	})
 }

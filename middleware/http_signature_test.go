@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -45,7 +46,7 @@ func (s messageSignature) fields() string {
 		ids = append(ids, id)
 	}
 	params := "(" + strings.Join(ids, " ") + ")" + s.params
-	base := strings.Join(append(s.lines[:len(s.lines):len(s.lines)], `"@signature-params": `+params), "\n")
+	base := strings.Join(append(slices.Clip(s.lines), `"@signature-params": `+params), "\n")
 	mac := hmac.New(sha256.New, []byte(s.secret))
 	mac.Write([]byte(base))
 	return fmt.Sprintf("Signature-Input: %s=%s\nSignature: %s=:%s:", s.label, params, s.label, base64.StdEncoding.EncodeToString(mac.Sum(nil)))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,10 +13,11 @@ import (
 	"github.com/pithead/pithead/gateway/config"
 	"github.com/pithead/pithead/gateway/keep"
 	"github.com/pithead/pithead/gateway/obs"
+	"github.com/pithead/pithead/gateway/secrets"
 )
 
 func checkCommand() *cobra.Command {
-	var lint bool
+	var lint, open bool
 	var format string
 	cmd := &cobra.Command{
 		Use:   "check [FILE]",
@@ -23,6 +25,10 @@ func checkCommand() *cobra.Command {
 		Long: `Check reads FILE (default pithead.yaml) and the route files that it includes,
 and builds everything that a start would build, without starting anything and
 without talking to anybody. Exit status 1 means that a start would fail.
+
+Sealed values are not opened, so that no secret is needed: their form is checked,
+and not what is in them. With --secrets they are opened as a start would open them,
+for which the identities of age and Vault must be within reach.
 
 With --lint it also tells what a start accepts and somebody should look at, each
 with its place and the name of its rule. Exit status 2 means that there is such:
@@ -43,7 +49,11 @@ and, for findings, rule. The exit status is the same.`,
 			if format != formatText && format != formatJSON {
 				return fmt.Errorf("--format %s is not known; write text or json", format)
 			}
-			snap, err := compileFile(fileOf(args))
+			var opening config.Opening
+			if open {
+				opening = secrets.NewKeeper().Opening
+			}
+			snap, err := compileFile(cmd.Context(), fileOf(args), opening)
 			var findings []build.Finding
 			if err == nil {
 				defer closeQuietly(snap)
@@ -62,6 +72,7 @@ and, for findings, rule. The exit status is the same.`,
 		},
 	}
 	cmd.Flags().BoolVar(&lint, "lint", false, "also tell what works and should be looked at, such as routes without authentication")
+	cmd.Flags().BoolVar(&open, "secrets", false, "open sealed values, and check what is in them")
 	cmd.Flags().StringVar(&format, "format", formatText, "text or json")
 	return cmd
 }
@@ -77,6 +88,9 @@ func checkedText(cmd *cobra.Command, path string, c *config.Config, findings []b
 	}
 	for _, f := range findings {
 		cmd.PrintErrf("%v: %s (%s)\n", f.Pos, f.Msg, f.Rule)
+	}
+	if n := c.Unchecked(); n > 0 {
+		cmd.PrintErrf("%s not opened; --secrets does\n", count(n, "sealed setting"))
 	}
 	cmd.Printf("%s: ok (%s, %s, %s)\n", path, count(len(c.Listeners), "listener"), count(len(c.Upstreams), "upstream"), count(len(c.Routes), "route"))
 	if len(findings) > 0 {
@@ -137,13 +151,23 @@ func checkedJSON(cmd *cobra.Command, snap *build.Snapshot, err error, findings [
 	return nil
 }
 
-// compileFile builds the snapshot of a file, for commands that start nothing.
-func compileFile(path string) (*build.Snapshot, error) {
+// compileFile builds the snapshot of a file, for commands that start nothing. Without
+// an opening sealed values stay closed.
+func compileFile(ctx context.Context, path string, opening config.Opening) (*build.Snapshot, error) {
 	env := build.Env{
 		Pool: keep.NewPool(), Log: slog.New(slog.DiscardHandler),
 		Metrics: obs.NewMetrics(obs.Build{Version: version, Commit: commit}),
 	}
-	cfg, err := config.Load(path)
+	files, err := config.Read(path)
+	if err != nil {
+		return nil, err
+	}
+	var cfg *config.Config
+	if opening != nil {
+		cfg, err = config.ParseOpened(ctx, files, opening)
+	} else {
+		cfg, err = config.ParseClosed(files)
+	}
 	if err != nil {
 		return nil, build.Mistakes(cfg, err, env)
 	}

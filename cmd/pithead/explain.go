@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pithead/pithead/gateway/admin"
+	"github.com/pithead/pithead/gateway/secrets"
 )
 
 // explainWait bounds how long explain waits for the endpoints of a file's upstreams.
@@ -74,7 +75,7 @@ func explainRequest(args, headers []string) (admin.ExplainRequest, error) {
 // explainFile builds the file and asks its sources for endpoints, so that arms
 // and endpoints are those of the moment.
 func explainFile(ctx context.Context, path, client string, asked admin.ExplainRequest) (admin.Explanation, error) {
-	snap, err := compileFile(path)
+	snap, err := compileFile(ctx, path, secrets.NewKeeper().Opening)
 	if err != nil {
 		return admin.Explanation{}, err
 	}

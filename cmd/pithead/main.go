@@ -69,7 +69,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.AddCommand(
 		runCommand(), checkCommand(), explainCommand(), routesCommand(), kindsCommand(), schemaCommand(),
-		reloadCommand(), breakersCommand(), demoCommand(), versionCommand(), referenceCommand(),
+		reloadCommand(), breakersCommand(), demoCommand(), secretCommand(), versionCommand(), referenceCommand(),
 	)
 	return root
 }

@@ -47,7 +47,7 @@ when there are none, and public when the route says so by itself.`,
 
 func routesOf(cmd *cobra.Command, args []string, flags *adminFlags) ([]admin.RouteInfo, error) {
 	if len(args) == 1 {
-		snap, err := compileFile(args[0])
+		snap, err := compileFile(cmd.Context(), args[0], nil)
 		if err != nil {
 			return nil, err
 		}

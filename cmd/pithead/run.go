@@ -17,6 +17,7 @@ import (
 	"github.com/pithead/pithead/gateway/admin"
 	"github.com/pithead/pithead/gateway/config"
 	"github.com/pithead/pithead/gateway/obs"
+	"github.com/pithead/pithead/gateway/secrets"
 	"github.com/pithead/pithead/gateway/server"
 )
 
@@ -52,6 +53,7 @@ func serve(ctx context.Context, path string, log *slog.Logger, ready func(*serve
 	defer stop()
 	s := server.New(server.Options{
 		Path: path, Metrics: metrics, Log: log, Admin: adminHandler(metrics, log), ListenAdmin: admin.Listen,
+		Secrets: secrets.NewKeeper().Opening,
 		Serving: func(s *server.Server) { ready(s); announcing.Go(func() { announce(ctx, s, log) }) },
 	})
 	metrics.CollectUpstreams(func() []obs.UpstreamState {

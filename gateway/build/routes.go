@@ -143,12 +143,31 @@ func (c *compiler) step(r *config.Route, rt *compiledRoute, b *config.Block, ord
 	})
 	find.done = true
 	if err != nil {
+		mistakes := block.Errors(err)
+		if c.cfg.Closed(mistakes) {
+			return namedStep{closedStep, b.Kind}, true
+		}
 		if !find.missed { // otherwise the error is a consequence of one that has been reported
-			c.errs = append(c.errs, block.Errors(err)...)
+			c.errs = append(c.errs, mistakes...)
 		}
 		return namedStep{}, false
 	}
 	return namedStep{step, b.Kind}, true
+}
+
+// closedStep stands for a step whose sealed settings nobody has opened, in
+// configurations that are only looked at. It lets nobody pass.
+var closedStep = gateway.Step{
+	Wrap: func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			gateway.Fail(w, r, &gateway.Error{Status: http.StatusServiceUnavailable, Reason: "sealed", Msg: "not available"})
+		})
+	},
+	Proves:   []gateway.Identity{gateway.Subject},
+	Optional: true,
+	Explain: func(*http.Request, *gateway.Exchange) string {
+		return "has sealed settings, which have not been opened"
+	},
 }
 
 // block finds what an entry of `use` stands for: a named block, or a kind with

@@ -107,7 +107,7 @@ func (b *Block) decode(into any, part bool) error {
 	}
 	d := decoder{doc: b.doc, part: part, from: b, failed: make(map[string]bool)}
 	d.value(v.Elem(), b.slot)
-	return b.doc.finish(d.errs).asError()
+	return b.doc.finish(b.doc.certain(d.errs)).asError()
 }
 
 // Errors gives the mistakes that err tells, those of kind.At among them, their

@@ -39,7 +39,14 @@ func Load(path string) (*Config, error) {
 // takes the environment and the files of ${...} as they are now.
 func Parse(f *Files) (*Config, error) {
 	f.parse()
+	return f.decode(nil, false)
+}
+
+// decode is what all ways of parsing have in common. closed says that open only makes
+// what stands for sealed values.
+func (f *Files) decode(open func(sealed string) (string, error), closed bool) (*Config, error) {
 	doc := newDocument(f.files)
+	doc.open, doc.standIns = open, closed
 	errs := f.bad.clone()
 	for _, s := range f.files {
 		tree, bad := s.resolve(doc.expand)
@@ -55,7 +62,7 @@ func Parse(f *Files) (*Config, error) {
 	c := &Config{doc: doc, root: slot{node: tree}}
 	c.decode(&d)
 	d.errs = append(d.errs, c.check(d.failed)...)
-	err := doc.finish(d.errs).asError()
+	err := doc.finish(doc.certain(d.errs)).asError()
 	c.prune()
 	c.complete()
 	if err != nil {

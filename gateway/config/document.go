@@ -16,6 +16,10 @@ type document struct {
 	order map[*sourceFile]int
 	trees []*node
 
+	open     func(sealed string) (string, error) // opens sealed values; nil: there is nobody who could
+	standIns bool                                // what open returns only stands for what is sealed
+	closed   map[Pos]bool                        // where such values stand
+
 	values  []value // where Pos finds a pointer, sorted by address once decoded
 	decoded bool
 
@@ -43,7 +47,7 @@ type hidden struct{ text, shown string }
 func newDocument(files []*sourceFile) *document {
 	d := &document{
 		files: files, order: make(map[*sourceFile]int, len(files)),
-		secrets: make(map[*node]bool), masks: make(map[*sourceFile][]mask),
+		closed: make(map[Pos]bool), secrets: make(map[*node]bool), masks: make(map[*sourceFile][]mask),
 	}
 	for i, s := range files {
 		d.order[s] = i
@@ -52,11 +56,14 @@ func newDocument(files []*sourceFile) *document {
 }
 
 func (d *document) expand(n *node) error {
-	if err := expandAll(n); err != nil {
+	if err := expandWith(n, d.open); err != nil {
 		return err
 	}
 	for _, h := range n.fromFiles {
 		d.conceal(h)
+	}
+	if n.sealed && d.standIns {
+		d.closed[Pos{n.file.name, n.at.line, n.at.column}] = true
 	}
 	return nil
 }
@@ -245,6 +252,15 @@ func (d *document) masked(s *sourceFile, n int) string {
 		line = string(runes)
 	}
 	return line
+}
+
+// certain leaves out what has been found wrong with values that only stand for
+// sealed ones.
+func (d *document) certain(errs Errors) Errors {
+	if len(d.closed) == 0 {
+		return errs
+	}
+	return slices.DeleteFunc(errs, func(e *Error) bool { return d.closed[e.Pos] })
 }
 
 // finish shows the source lines and takes secrets out of the messages. Both come

@@ -11,11 +11,14 @@ import (
 
 const maxSecretFile = 1 << 20
 
-// expandAll replaces ${NAME}, ${NAME:-default} and ${file:/path} in a scalar,
+// expandAll is expandWith for where sealed values cannot stand.
+func expandAll(n *node) error { return expandWith(n, nil) }
+
+// expandWith replaces ${NAME}, ${NAME:-default}, ${file:/path} and ${sealed:...} in a scalar,
 // once: what comes out is neither expanded again nor read as YAML. $$ is a
 // dollar sign. It happens when a file is loaded and at no other time, because
 // values of requests that were expanded have leaked secrets (CVE-2026-30852).
-func expandAll(n *node) error {
+func expandWith(n *node, open func(sealed string) (string, error)) error {
 	if !strings.Contains(n.raw, "$") {
 		return nil
 	}
@@ -36,7 +39,7 @@ func expandAll(n *node) error {
 			if !closed {
 				return errors.New("${ has no closing brace; write $${ for the characters themselves")
 			}
-			value, err := n.variable(name)
+			value, err := n.variable(name, open)
 			if err != nil {
 				return err
 			}
@@ -44,6 +47,9 @@ func expandAll(n *node) error {
 			n.expanded = true
 			if strings.HasPrefix(name, "file:") {
 				n.fromFiles = append(n.fromFiles, hidden{value, "${" + name + "}"})
+			} else if strings.HasPrefix(name, sealedPrefix) {
+				n.fromFiles = append(n.fromFiles, hidden{value, "${sealed:...}"})
+				n.sealed = true
 			}
 			rest = behind
 		default:
@@ -55,7 +61,10 @@ func expandAll(n *node) error {
 	return nil
 }
 
-func (n *node) variable(name string) (string, error) {
+func (n *node) variable(name string, open func(sealed string) (string, error)) (string, error) {
+	if sealed, ok := strings.CutPrefix(name, sealedPrefix); ok {
+		return n.unsealed(sealed, open)
+	}
 	if path, ok := strings.CutPrefix(name, "file:"); ok {
 		value, err := n.secretFile(path)
 		if err != nil {

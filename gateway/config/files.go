@@ -97,7 +97,7 @@ func includesOf(s *sourceFile) []include {
 	if !bytes.Contains(s.data, []byte("include")) {
 		return nil
 	}
-	tree, errs := s.resolve(expandAll)
+	tree, errs := s.resolve(func(n *node) error { return expandWith(n, standIn) })
 	if len(errs) > 0 || tree == nil || tree.kind != mappingNode {
 		return nil
 	}

@@ -13,4 +13,4 @@ func (c *Config) Path(field any, path string) string {
 
 // Refuse makes one error of what others found wrong with the configuration, in
 // the order of the files; nil when that is nothing.
-func (c *Config) Refuse(errs Errors) error { return c.doc.finish(errs).asError() }
+func (c *Config) Refuse(errs Errors) error { return c.doc.finish(c.doc.certain(errs)).asError() }

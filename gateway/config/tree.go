@@ -34,7 +34,8 @@ type node struct {
 	expanded bool
 	exposed  string // a file that everybody can read and that text comes from
 
-	fromFiles []hidden // the parts of text that stand in files of their own
+	fromFiles []hidden // the parts of text that stand in files of their own, or are sealed
+	sealed    bool     // some of text was sealed
 
 	entries []entry
 	items   []*node

@@ -39,6 +39,9 @@ type Root struct {
 	// Shutdown is the order of the end after SIGTERM.
 	Shutdown Shutdown `yaml:"shutdown"`
 
+	// Secrets says how sealed values of all files are opened.
+	Secrets Secrets `yaml:"secrets"`
+
 	// Upstreams are the services behind the gateway, by name.
 	Upstreams map[string]*Upstream `yaml:"upstreams"`
 	// Middleware are named blocks that `use:` may refer to.

@@ -62,7 +62,7 @@ func (s *Server) replace(ctx context.Context, trigger string, r *reading, old *g
 	if r.err != nil {
 		return nil, r.err
 	}
-	c, err := config.Parse(r.files)
+	c, err := s.parse(ctx, r.files)
 	if err != nil {
 		return nil, build.Mistakes(c, err, s.buildEnv())
 	}
@@ -89,6 +89,14 @@ func (s *Server) replace(ctx context.Context, trigger string, r *reading, old *g
 		s.work.Go(func() { s.endWhenUnused(old) })
 	}
 	return g, nil
+}
+
+// parse opens sealed values if there is somebody who can.
+func (s *Server) parse(ctx context.Context, f *config.Files) (*config.Config, error) {
+	if s.opt.Secrets == nil {
+		return config.Parse(f)
+	}
+	return config.ParseOpened(ctx, f, s.opt.Secrets)
 }
 
 func (s *Server) pathsOf(g *generation) []string {

@@ -31,6 +31,8 @@ type Options struct {
 	Admin func(s *Server, c *config.Config) (http.Handler, error)
 	// ListenAdmin binds the admin address, which may be a Unix socket. Required with Admin.
 	ListenAdmin func(address string) (net.Listener, error)
+	// Secrets opens the sealed values of the configuration. Without it they are mistakes.
+	Secrets config.Opening
 	// Serving is called once, when the first configuration is in use. May be nil.
 	Serving func(s *Server)
 }
