@@ -68,6 +68,8 @@ func newTransport(o *Options) *http.Transport {
 			SendPingTimeout:  30 * time.Second,
 			PingTimeout:      15 * time.Second,
 			WriteByteTimeout: 30 * time.Second,
+			// What a client that reads slowly makes the gateway keep of an answer.
+			MaxReceiveBufferPerStream: 1 << 20,
 		},
 	}
 	// A connection that begins with the address of one client is of no use to
