@@ -59,7 +59,7 @@ docker: $(BIN)/consul $(BIN)/promtool ## the images and all files of docker/, ch
 	cd test/docker && PITHEAD_CONSUL=$(BIN)/consul PITHEAD_PROMTOOL=$(BIN)/promtool go test ./...
 
 .PHONY: oidc
-oidc: test/oidc/node_modules/.package-lock.json ## logins at a real OpenID provider; needs Node.js 18 and npm
+oidc: test/oidc/node_modules/.package-lock.json ## logins at a real OpenID provider, by a real browser; needs Node.js 18, npm and Chromium
 	go test -race -count=1 -tags oidc ./test/oidc
 
 .PHONY: faults

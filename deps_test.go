@@ -82,6 +82,7 @@ var outside = map[string]string{
 	"github.com/dunglas/httpsfv":          "gateway/httpsig",
 	"filippo.io/age":                      "gateway/secrets",
 	"golang.org/x/oauth2":                 "middleware",
+	"github.com/chromedp/chromedp":        "test/oidc",
 	"github.com/sony/gobreaker":           "middleware gateway/breaker gateway/upstream gateway/limiter/shared",
 	"github.com/klauspost/compress":       "middleware",
 	"github.com/andybalholm/brotli":       "middleware",
