@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"strconv"
 	"strings"
 
@@ -24,7 +25,7 @@ func Compile(md protoreflect.MessageDescriptor, o Options) (*Plan, error) {
 	if o.MaxDepth == 0 {
 		o.MaxDepth = DefaultMaxDepth
 	}
-	h := &home{o: o}
+	h := &home{o: o, seed: maphash.MakeSeed()}
 	h.types.Store(&map[string]*Plan{})
 	return h.compile(md)
 }

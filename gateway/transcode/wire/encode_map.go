@@ -104,8 +104,6 @@ func (e *encoder) key(f *field, name []byte) bool {
 // fewKeys is up to how many keys are compared with each other.
 const fewKeys = 8
 
-var keySeed = maphash.MakeSeed()
-
 // duplicates tells whether two keys are the same. They are compared as they
 // were written, so "1" and "01" are one number. Many keys go through a hash
 // table with a secret seed: the client chooses them.
@@ -130,7 +128,7 @@ func (e *encoder) duplicates(keys []span) bool {
 	table := e.table[:size]
 	clear(table)
 	for i, k := range keys {
-		slot := int(maphash.Bytes(keySeed, e.written(k))) & (size - 1)
+		slot := int(maphash.Bytes(e.home.seed, e.written(k))) & (size - 1)
 		for ; table[slot] != 0; slot = (slot + 1) & (size - 1) {
 			if bytes.Equal(e.written(keys[table[slot]-1]), e.written(k)) {
 				return true

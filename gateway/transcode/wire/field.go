@@ -223,46 +223,50 @@ func (f *Field) place(err *Error, i int) *Error {
 
 // argument writes what stands behind a tag, from text.
 func (e *encoder) argument(f *field, v string) *Error {
-	wrong := &Error{Msg: "not a value of type " + f.kind.String()}
 	e.text = append(e.text[:0], v...)
 	if f.plan == nil {
 		before := len(e.out)
 		if !e.plain(f, e.text) || len(e.out) == before {
-			return wrong
+			return &Error{Msg: "not a value of type " + f.kind.String()}
 		}
 		return nil
 	}
-	wrong.Msg = "not a value of type " + string(f.plan.md.FullName())
-	start := 0
-	if f.kind == protoreflect.MessageKind {
-		start = e.reserve()
+	if f.kind == protoreflect.GroupKind {
+		return textless(f.plan)
 	}
-	switch f.plan.known {
+	start := e.reserve()
+	if err := e.textMessage(f.plan, v); err != nil {
+		return err
+	}
+	e.fix(start)
+	return nil
+}
+
+// textMessage writes a message that has a form of its own, from the text v,
+// which is in e.text as well.
+func (e *encoder) textMessage(p *Plan, v string) *Error {
+	ok := true
+	switch p.known {
 	case wrapper:
-		inner := f.plan.fields[0]
-		e.out = append(e.out, inner.tag...)
-		if !e.plain(inner, e.text) {
-			return wrong
-		}
+		e.out = append(e.out, p.fields[0].tag...)
+		ok = e.plain(p.fields[0], e.text)
 	case timestamp, duration, fieldMask:
-		if !e.fromText(f.plan, e.text, true) {
-			return wrong
-		}
+		ok = e.fromText(p, e.text, true)
 	case structMessage, value, listValue:
 		e.in, e.pos, e.depth = []byte(v), 0, 0
-		if err := e.message(f.plan); err != nil {
+		if err := e.message(p); err != nil {
 			return err
 		}
-		if err := e.end(); err != nil {
-			return err
-		}
+		return e.end()
 	default:
-		return &Error{Msg: "a message of type " + string(f.plan.md.FullName()) + " cannot be given as text"}
+		return textless(p)
 	}
-	if start > 0 {
-		e.fix(start)
-	} else {
-		e.out = append(e.out, f.end...)
+	if !ok {
+		return &Error{Msg: "not a value of type " + string(p.md.FullName())}
 	}
 	return nil
+}
+
+func textless(p *Plan) *Error {
+	return &Error{Msg: "a message of type " + string(p.md.FullName()) + " cannot be given as text"}
 }

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 
@@ -25,6 +26,7 @@ type Plan struct {
 // home is what all plans of one Compile share.
 type home struct {
 	o        Options
+	seed     maphash.Seed
 	types    atomic.Pointer[map[string]*Plan] // for Any, by full name; replaced as a whole
 	adding   sync.Mutex
 	encoders sync.Pool

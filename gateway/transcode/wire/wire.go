@@ -13,6 +13,11 @@
 //     full stop before the fraction.
 //   - A Duration has at least one digit.
 //
+// As with protojson, "NaN" and "Infinity" in quotes are numbers where a field is
+// float or double, an enum may be a number that it has no name for, and integers
+// may be written as fractions or with an exponent. Names are compared to the
+// letter, and nothing is taken twice.
+//
 // Extensions are unknown fields. Members that are unknown are refused, or
 // skipped with Options.DiscardUnknown; what is skipped is read as strictly as
 // the rest.
