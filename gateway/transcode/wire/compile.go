@@ -22,7 +22,7 @@ var ErrUnsupported = errors.New("no JSON form")
 // whose type is a placeholder is refused, and so are MessageSets
 // (ErrUnsupported) and a google.protobuf type that is not what it should be.
 func Compile(md protoreflect.MessageDescriptor, o Options) (*Plan, error) {
-	if o.MaxDepth == 0 {
+	if o.MaxDepth <= 0 {
 		o.MaxDepth = DefaultMaxDepth
 	}
 	h := &home{o: o, seed: maphash.MakeSeed()}

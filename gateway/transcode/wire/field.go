@@ -245,7 +245,7 @@ func (e *encoder) argument(f *field, v string) *Error {
 // textMessage writes a message that has a form of its own, from the text v,
 // which is in e.text as well.
 func (e *encoder) textMessage(p *Plan, v string) *Error {
-	ok := true
+	var ok bool
 	switch p.known {
 	case wrapper:
 		e.out = append(e.out, p.fields[0].tag...)

@@ -20,7 +20,7 @@
 //
 // Extensions are unknown fields. Members that are unknown are refused, or
 // skipped with Options.DiscardUnknown; what is skipped is read as strictly as
-// the rest.
+// the rest, but the names in it are not compared with each other.
 //
 // Fields are printed in the order in which the message declares them, members
 // of maps by key, without spaces. Fields are written to the wire in the order
