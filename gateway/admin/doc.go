@@ -22,6 +22,8 @@
 //	GET  /-/status      version, generation, the last reload and its error
 //	GET  /-/routes      the routes in use
 //	GET  /-/endpoints   the upstreams and their endpoints
+//	GET  /-/breakers    the circuit breakers in use
+//	POST /-/breakers/NAME  {"force": "open"}, "closed" or "auto": the breaker as it is then
 //	GET  /-/explain     ?method=&url=&header=Name:+value
 //	POST /-/explain     the same as JSON
 //	POST /-/reload      200 with the new generation, or 422 with what is wrong
