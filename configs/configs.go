@@ -8,3 +8,8 @@ import "embed"
 //
 //go:embed *.yaml routes.d/*.yaml
 var Files embed.FS
+
+// GRPC is the folder grpc: the contract of the gRPC service of the demo.
+//
+//go:embed grpc
+var GRPC embed.FS

@@ -25,8 +25,8 @@ func demoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run the gateway with stable and canary demo upstreams inside",
-		Long: `Demo runs the gateway with three instances of a small service inside this
-process, and prints requests to try. Its configuration is written to a folder of
+		Long: `Demo runs the gateway with three instances of a small service and a gRPC service
+inside this process, and prints requests to try. Its configuration is written to a folder of
 its own, so that it can be edited while the gateway runs.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd, o) },
@@ -44,7 +44,12 @@ func runDemo(cmd *cobra.Command, o demoOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, demo.Stop(services)) }()
-	vars := map[string]string{"DEMO_LISTEN": o.listen, "DEMO_ADMIN": o.admin}
+	orders, err := demo.StartOrders("127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, orders.Stop()) }()
+	vars := map[string]string{"DEMO_LISTEN": o.listen, "DEMO_ADMIN": o.admin, demo.OrdersEnv: orders.Addr}
 	for _, s := range services {
 		vars[s.Env()] = s.Addr
 	}
@@ -69,6 +74,9 @@ func runDemo(cmd *cobra.Command, o demoOptions) (err error) {
 	}
 	path := filepath.Join(dir, defaultFile)
 	if err := os.WriteFile(path, text, 0o600); err != nil {
+		return err
+	}
+	if err := os.CopyFS(dir, configs.GRPC); err != nil {
 		return err
 	}
 	for name, value := range vars {
@@ -134,6 +142,7 @@ func demoText(path, program, listen, admin string) string {
   curl %[1]s/v1/orders/7                          # arm stable
   curl -H 'x-canary: always' %[1]s/v1/orders/7    # arm canary
   for u in ann bob cyd dan; do curl -H "x-user: $u" %[1]s/v2/hello; done   # each user keeps an arm
+  curl %[1]s/shop/v1/orders/7                     # REST in, gRPC out
   curl %[2]s
   %[3]s explain%[4]s GET http://%[1]s/v1/orders/7 -H 'x-canary: always'
 
