@@ -16,8 +16,8 @@ func TestBeside(t *testing.T) {
 	}
 	x := &Exchange{Deadline: time.Unix(1, 0)}
 	v := reflect.ValueOf(x).Elem()
-	for i := range v.NumField() {
-		switch f := v.Field(i); {
+	for _, f := range v.Fields() {
+		switch {
 		case !f.CanSet():
 		case f.Kind() == reflect.String:
 			f.SetString("set")
@@ -32,13 +32,12 @@ func TestBeside(t *testing.T) {
 		}
 	}
 	beside := reflect.ValueOf(x.Beside()).Elem()
-	for i := range v.NumField() {
-		name := v.Type().Field(i).Name
-		if !v.Field(i).CanSet() || v.Field(i).IsZero() {
+	for field, f := range v.Fields() {
+		if !f.CanSet() || f.IsZero() {
 			continue
 		}
-		if copied := !beside.Field(i).IsZero(); copied == slices.Contains(own, name) {
-			t.Errorf("%s: copied is %v", name, copied)
+		if copied := !beside.FieldByIndex(field.Index).IsZero(); copied == slices.Contains(own, field.Name) {
+			t.Errorf("%s: copied is %v", field.Name, copied)
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pithead/pithead/gateway"
 )
 
 func TestClientsEjectNobody(t *testing.T) {
@@ -79,6 +81,47 @@ func TestGRPCTrailersEject(t *testing.T) {
 		}
 		if got := out(c); got != "b:1 consecutive_gateway_errors 1" {
 			t.Errorf("ejected are %q", got)
+		}
+	})
+}
+
+// What is told of each request costs it nothing that others could feel.
+func TestReportBudget(t *testing.T) {
+	c := start(t, at("10.0.0.1:80"), func(o *Options) {
+		o.Outliers = OutlierOptions{Errors: 1 << 30, Gateway: 1 << 30, Connect: 1 << 30, MaxPercent: 50}
+	})
+	x := new(gateway.Exchange)
+	ep, err := c.Pick(x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := &attempt{c: c, x: x, ep: ep, resp: &http.Response{StatusCode: http.StatusOK}, judged: judged{whole: true}}
+	bad := &attempt{c: c, x: x, ep: ep}
+	failure := &gateway.Error{Reason: "connect_failed", Cause: gateway.CauseNetwork}
+	if n := testing.AllocsPerRun(100, func() {
+		good.report(nil)
+		bad.report(failure)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	own := &ep.Stats.Conduct
+	if own.Ended.Load() != 202 || own.Bad.Load() != 101 || own.Connect.Load() != 1 {
+		t.Errorf("counted %d of which %d are bad, %d in a row without a connection", own.Ended.Load(), own.Bad.Load(), own.Connect.Load())
+	}
+}
+
+func BenchmarkReport(b *testing.B) {
+	c := start(b, at("10.0.0.1:80"), asConfigured)
+	x := new(gateway.Exchange)
+	ep, err := c.Pick(x)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		a := &attempt{c: c, x: x, ep: ep, resp: &http.Response{StatusCode: http.StatusOK}, judged: judged{whole: true}}
+		for pb.Next() {
+			a.report(nil)
 		}
 	})
 }

@@ -63,7 +63,7 @@ func TestFault1CrashMidBody(t *testing.T) {
 func TestFault4IsEjected(t *testing.T) {
 	refusing := vacated(t)
 	c := start(t, at(serve(t, echo, nil), refusing, serve(t, echo, nil)), asConfigured)
-	begun, n := time.Now(), volume(2000, 100_000)
+	begun, n := time.Now(), volume(800, 100_000)
 	var ejectedAfter atomic.Int64
 	var failed atomic.Int64
 	var clients sync.WaitGroup
@@ -105,7 +105,7 @@ func TestFault5IsEjected(t *testing.T) {
 	c := start(t, at(serve(t, echo, nil), reset, serve(t, echo, nil)), func(o *Options) {
 		o.Outliers = OutlierOptions{Gateway: 5, MaxPercent: 50}
 	})
-	n := volume(2000, 100_000)
+	n := volume(800, 100_000)
 	failed := askAll(t, c, n, "POST", "the whole body")
 	times := int64(c.Ejections()["consecutive_gateway_errors"])        // again when it has been let back in
 	if failed < 5 || times == 0 || times > 3 || failed > times*(5+3) { // of four clients
@@ -316,7 +316,7 @@ func TestFaultSlowInstance(t *testing.T) {
 		var clients sync.WaitGroup
 		for range 8 {
 			clients.Go(func() {
-				for range volume(250, 4000) {
+				for range volume(150, 4000) {
 					r, x := request(t, "GET", nil)
 					begun := time.Now()
 					resp, err := c.RoundTrip(r)

@@ -106,7 +106,7 @@ func (race *race) launch(ep *gateway.Endpoint, hedge, again bool) {
 	race.pending++
 	c := r.c
 	go func() {
-		l.resp, l.unsent, l.err = c.try(l.x, ep, req.WithContext(ctx), hedge || again)
+		l.resp, l.unsent, l.err = c.try(l.x, ep, req.WithContext(ctx), hedge || again) //nolint:bodyclose // whoever takes the leg does
 		race.mu.Lock()
 		defer race.mu.Unlock()
 		if !race.over {
