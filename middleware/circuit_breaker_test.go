@@ -77,8 +77,12 @@ func TestCircuitBreakerCounts(t *testing.T) {
 		own        bool
 		usual, set bool
 	}{
-		{"ok", 0, 0, false, false, false}, {"cancelled", 1, 0, true, false, false}, {"unknown", 2, 0, false, true, false},
-		{"resource_exhausted", 8, 0, false, false, true}, {"internal", 13, 0, true, true, false}, {"unavailable", 14, 0, false, true, false},
+		{"ok", 0, 0, false, false, false},
+		{"cancelled", 1, 0, true, false, false},
+		{"unknown", 2, 0, false, true, false},
+		{"resource_exhausted", 8, 0, false, false, true},
+		{"internal", 13, 0, true, true, false},
+		{"unavailable", 14, 0, false, true, false},
 		{"the service's deadline", 4, 0, false, true, true},
 		{"the caller's deadline", 4, time.Second - 1, true, false, false},
 		{"the caller's deadline, when it was long", 4, 2 * time.Second, true, true, true},
@@ -162,8 +166,10 @@ func TestCircuitBreakerScopes(t *testing.T) {
 		per                      string
 		upstream, arm, ep, route bool // whether another one passes
 	}{
-		{"upstream", true, false, false, false}, {"arm", true, true, false, false},
-		{"endpoint", true, false, true, false}, {"route", false, false, false, true},
+		{"upstream", true, false, false, false},
+		{"arm", true, true, false, false},
+		{"endpoint", true, false, true, false},
+		{"route", false, false, false, true},
 	} {
 		circuit, _ := circuitOf(t, "circuit_breaker: {consecutive: 1, per: "+c.per+"}")
 		admitted, _ := circuit.Admit(x, "orders", a)

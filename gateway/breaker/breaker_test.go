@@ -215,8 +215,12 @@ func TestTermsBeginAnewAfterRecovery(t *testing.T) {
 			t.Errorf("opened for the %d. time in a row, want the first", got)
 		}
 		want := []Change{
-			{From: Closed, To: Open, Why: whyRatio}, {From: Open, To: HalfOpen, Why: whyTerm}, {From: HalfOpen, To: Open, Why: whyProbe},
-			{From: Open, To: HalfOpen, Why: whyTerm}, {From: HalfOpen, To: Recovering, Why: whyProbes}, {From: Recovering, To: Closed, Why: whyRecovered},
+			{From: Closed, To: Open, Why: whyRatio},
+			{From: Open, To: HalfOpen, Why: whyTerm},
+			{From: HalfOpen, To: Open, Why: whyProbe},
+			{From: Open, To: HalfOpen, Why: whyTerm},
+			{From: HalfOpen, To: Recovering, Why: whyProbes},
+			{From: Recovering, To: Closed, Why: whyRecovered},
 			{From: Closed, To: Open, Why: whyRatio},
 		}
 		for i := range b.changes {

@@ -223,6 +223,9 @@ func (b *Breaker) show(to State, why string, change func(*view)) {
 	v.state, v.since = to, time.Now()
 	change(&v)
 	b.now.Store(&v)
+	if from == to {
+		return // an operator has confirmed what was so
+	}
 	b.changes[to]++
 	c := Change{From: from, To: to, Why: why}
 	if !v.until.IsZero() {
