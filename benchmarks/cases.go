@@ -13,6 +13,9 @@ const (
 	kindPlain kind = "plain" // HTTP/1.1
 	kindTLS   kind = "tls"   // HTTP/1.1 and HTTP/2 over TLS
 	kindGRPC  kind = "grpc"  // HTTP/2 without TLS, both ways
+
+	kindJWT           kind = "jwt"           // HTTP/1.1, for callers with a signed token
+	kindIntrospection kind = "introspection" // HTTP/1.1, for callers with a token that a server is asked about
 )
 
 // testCase is one kind of load.
@@ -23,6 +26,7 @@ type testCase struct {
 	path  string // on the origin, which answers by it
 	size  int    // bytes of an answer's body
 	body  int    // bytes of a request's body
+	token bool   // requests have a bearer token
 	fresh bool   // a new connection for each request
 	h2    bool
 	conns int
@@ -40,6 +44,24 @@ var cases = []testCase{
 	{name: "tls", about: "GET over TLS 1.3, 128-byte answer, 64 connections", kind: kindTLS, path: "/128", size: 128, conns: 64, rate: 4000},
 	{name: "h2", about: "GET over TLS and HTTP/2, 128-byte answer, 8 connections of 8 streams", kind: kindTLS, path: "/128", size: 128, h2: true, conns: 8, rate: 3000},
 	{name: "grpc", about: "gRPC unary over HTTP/2 without TLS on both sides, 128-byte messages, 8 connections of 8 streams", kind: kindGRPC, path: "/bench.Echo/Unary", size: 128, body: 128, h2: true, conns: 8, rate: 2000},
+	{name: "jwt", about: "small with a JWT (HS256) that is known after the first request", kind: kindJWT, path: "/128", size: 128, token: true, conns: 64, rate: 4000},
+	{name: "introspection", about: "small with a token whose introspection is remembered", kind: kindIntrospection, path: "/128", size: 128, token: true, conns: 64, rate: 4000},
+}
+
+// kinds are all of them, in the order in which they are measured.
+var kinds = []kind{kindPlain, kindTLS, kindGRPC, kindJWT, kindIntrospection}
+
+// tokenCases are for Pithead alone.
+func tokenCases() map[string]string {
+	const why = "checks something else, or nothing without a plug-in or another edition"
+	return map[string]string{"jwt": why, "introspection": why}
+}
+
+// withTokens is tokenCases and one more case that a peer cannot take.
+func withTokens(name, why string) map[string]string {
+	not := tokenCases()
+	not[name] = why
+	return not
 }
 
 func caseNames() []string {

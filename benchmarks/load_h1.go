@@ -26,6 +26,9 @@ func requestBytes(addr string, c *testCase) []byte {
 	if c.body > 0 {
 		method, extra = "POST", fmt.Sprintf("Content-Type: text/plain\r\nContent-Length: %d\r\n", c.body)
 	}
+	if c.token {
+		extra += "Authorization: Bearer " + bearerToken() + "\r\n"
+	}
 	head := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\nAccept: */*\r\n%s\r\n", method, c.path, addr, extra)
 	return append([]byte(head), bytes.Repeat([]byte{'x'}, c.body)...)
 }

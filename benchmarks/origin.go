@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -31,7 +32,7 @@ func serveOrigin(ctx context.Context, h1, h2c string) error {
 	})
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(grpcListener) }()
-	answers := map[string][]byte{"/128": answer(128), "/10k": answer(10 << 10), "/1m": answer(1 << 20)}
+	answers := map[string][]byte{"/128": answer(128), "/10k": answer(10 << 10), "/1m": answer(1 << 20), "/introspect": answerOf(introspection)}
 	for {
 		conn, err := plainListener.Accept()
 		if err != nil {
@@ -51,9 +52,10 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-func answer(size int) []byte {
-	head := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n", size)
-	return append([]byte(head), bytes.Repeat([]byte{'x'}, size)...)
+func answer(size int) []byte { return answerOf(strings.Repeat("x", size)) }
+
+func answerOf(body string) []byte {
+	return fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
 // answerAll reads requests of one connection and answers by their path.

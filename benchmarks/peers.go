@@ -58,24 +58,28 @@ func (p programs) peers() []peer {
 			args: func(dir string, _ setup) []string {
 				return []string{nginx, "-p", dir, "-e", "stderr", "-c", filepath.Join(dir, "nginx.conf")}
 			},
+			not: tokenCases(),
 		},
 		{
 			name: "haproxy", version: []string{haproxy, "-v"}, files: []string{"haproxy.cfg"},
 			args: func(dir string, _ setup) []string {
 				return []string{haproxy, "-db", "-q", "-f", filepath.Join(dir, "haproxy.cfg")}
 			},
+			not: tokenCases(),
 		},
 		{
 			name: "caddy", version: []string{own("caddy"), "version"}, files: []string{"Caddyfile"},
 			args: func(dir string, _ setup) []string {
 				return []string{"env", "HOME=" + dir, own("caddy"), "run", "--adapter", "caddyfile", "--config", filepath.Join(dir, "Caddyfile")}
 			},
+			not: tokenCases(),
 		},
 		{
 			name: "traefik", version: []string{own("traefik"), "version"}, files: []string{"traefik.yaml", "traefik-routes.yaml"},
 			args: func(dir string, _ setup) []string {
 				return []string{own("traefik"), "--configFile=" + filepath.Join(dir, "traefik.yaml")}
 			},
+			not: tokenCases(),
 		},
 		{
 			name: "skipper", version: []string{own("skipper"), "-version"}, files: []string{"skipper.eskip"},
@@ -89,7 +93,7 @@ func (p programs) peers() []peer {
 				}
 				return args
 			},
-			not: map[string]string{"grpc": "speaks no HTTP/2 without TLS to its clients"},
+			not: withTokens("grpc", "speaks no HTTP/2 without TLS to its clients"),
 		},
 	}
 }

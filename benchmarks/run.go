@@ -61,7 +61,7 @@ func run(ctx context.Context, o runOptions) (results, error) {
 		for i := range o.peers {
 			p := &o.peers[(i+round)%len(o.peers)]
 			o.log.Info("measuring", "round", round+1, "of", o.rounds, "proxy", p.name)
-			for _, k := range []kind{kindPlain, kindTLS, kindGRPC} {
+			for _, k := range kinds {
 				if err := m.measure(ctx, o, p, k, all[p.name]); err != nil {
 					return nil, fmt.Errorf("%s: %w", p.name, err)
 				}
