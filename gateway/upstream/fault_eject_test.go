@@ -336,8 +336,8 @@ func TestFaultSlowInstance(t *testing.T) {
 			})
 		}
 		clients.Wait()
-		if got := c.Ejections()["latency"]; slow != (got > 0) {
-			t.Errorf("with a slow one %v: %d ejections", slow, got)
+		if got := c.Ejections()["latency"]; slow && got == 0 {
+			t.Error("it was not ejected")
 		}
 		slices.Sort(took)
 		return took[len(took)*99/100], float64(there) / float64(there+len(took))
