@@ -25,8 +25,9 @@ help: ## what there is to make
 ## ---- use
 
 .PHONY: build
-build: ## build .bin/pithead
+build: ## build .bin/pithead and .bin/pithead-probe
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/pithead ./cmd/pithead
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/pithead-probe ./cmd/pithead-probe
 
 .PHONY: run
 run: build ## start the gateway on :8080 with stable and canary demo upstreams inside
@@ -62,6 +63,10 @@ docker: $(BIN)/consul $(BIN)/promtool ## the images and all files of docker/, ch
 oidc: test/oidc/node_modules/.package-lock.json ## logins at a real OpenID provider, by a real browser; needs Node.js 18, npm and Chromium
 	go test -race -count=1 -tags oidc ./test/oidc
 
+.PHONY: probe-test
+probe-test: ## the tests of the probe in full length, as root: they fail where they would be skipped
+	PITHEAD_PROBE=required PITHEAD_FAULTS=full go test -race -count=1 -timeout 20m ./bpf/... ./cmd/pithead-probe/... ./gateway/anatomy/...
+
 .PHONY: faults
 faults: $(BIN)/consul ## the fault runs in full length: minutes, not seconds
 	PITHEAD_FAULTS=full PITHEAD_CONSUL=$(BIN)/consul PITHEAD_REDIS=$(REDIS) go test -race -timeout 40m -run 'Fault|FirstLight' ./...
@@ -96,6 +101,10 @@ fmt: $(call stamp,gofumpt) ## rewrite the code in the house style
 .PHONY: fmt-check
 fmt-check: $(call stamp,gofumpt)
 	@out=$$($(BIN)/gofumpt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not formatted, run make fmt:"; echo "$$out"; exit 1; }
+
+.PHONY: bpf
+bpf: ## write the machine code of bpf/ again; needs clang 14, llvm-strip-14 and libbpf-dev
+	go generate ./bpf
 
 .PHONY: generate
 generate: ## write docs/reference from the code

@@ -48,6 +48,6 @@ int on_packet(struct __sk_buff *skb)
 	asm volatile("%0 &= 63" : "+r"(n));
 	if (n > 0 && n <= HEAD && !bpf_skb_load_bytes(skb, at, h.text, n))
 		h.n = n;
-	segment_out(c, &h, bpf_ktime_get_ns(), tp->srtt_us >> 3);
+	segment_out(c, &h, bpf_ktime_get_ns(), 0, tp->srtt_us >> 3);
 	return 1;
 }

@@ -106,7 +106,8 @@ static __always_inline bool asks(struct conn *c, __u32 srtt_us)
 {
 	if (c->phase == REQUEST)
 		return false;
-	finish(c, srtt_us);
+	if (c->phase == RESPONSE)
+		finish(c, srtt_us);
 	begin(c);
 	return true;
 }

@@ -54,7 +54,7 @@ static __always_inline void head_of_skb(struct head *h, struct sk_buff *skb, __u
 	struct bpf_dynptr data;
 	__u64 n = payload;
 	__u32 at = skb->len - payload;
-	h->n = 0;
+	__builtin_memset(h, 0, sizeof(*h));
 	if (!reads_skb || bpf_dynptr_from_skb((struct __sk_buff *)skb, 0, &data))
 		return;
 	if (n > HEAD)
@@ -72,7 +72,7 @@ static __always_inline void head_of_msg(struct head *h, const struct msghdr *msg
 	__u8 type = BPF_CORE_READ(msg, msg_iter.iter_type);
 	__u64 n = BPF_CORE_READ(msg, msg_iter.count);
 	void *from = 0;
-	h->n = 0;
+	__builtin_memset(h, 0, sizeof(*h));
 	if (type == bpf_core_enum_value(enum iter_type, ITER_UBUF)) {
 		from = BPF_CORE_READ(msg, msg_iter.ubuf);
 	} else if (type == bpf_core_enum_value(enum iter_type, ITER_IOVEC)) {

@@ -69,7 +69,7 @@ int BPF_PROG(on_state, struct sock *sk, int old, int new)
 
 static __always_inline void segment_in(struct conn *c, struct sk_buff *skb, __u32 payload, __u64 now, __u32 srtt_us)
 {
-	struct head h = {};
+	struct head h;
 	__u8 class = 0;
 	if (!c->unread)
 		c->unread = now;
@@ -147,8 +147,9 @@ int BPF_PROG(on_read, struct sock *sk)
 	return 0;
 }
 
-// segment_out is a byte on its way to the peer; h is read only when it is needed.
-static __always_inline void segment_out(struct conn *c, struct head *h, __u64 now, __u32 srtt_us)
+// segment_out is a byte on its way to the peer. The round trip is that of sk, or
+// srtt_us where there is none to ask.
+static __always_inline void segment_out(struct conn *c, struct head *h, __u64 now, struct sock *sk, __u32 srtt_us)
 {
 	if (!(c->flags & F_UPSTREAM)) {
 		answers(c, now, parse_status ? class_of(h) : 0);
@@ -156,7 +157,7 @@ static __always_inline void segment_out(struct conn *c, struct head *h, __u64 no
 			return;
 		if (!c->first_out)
 			c->first_out = now;
-	} else if (asks(c, srtt_us)) {
+	} else if (asks(c, sk && c->phase == RESPONSE ? srtt(sk) : srtt_us)) {
 		c->first_out = now;
 		if (parse_path && !(c->flags & F_TAGGED))
 			c->label = label_of(h);
@@ -169,7 +170,7 @@ SEC("tp_btf/tcp_sendmsg_locked")
 int BPF_PROG(on_send, struct sock *sk, struct msghdr *msg)
 {
 	struct conn *c = bpf_sk_storage_get(&conns, sk, 0, 0);
-	struct head h = {};
+	struct head h;
 	bool first;
 	if (!c)
 		return 0;
@@ -177,9 +178,10 @@ int BPF_PROG(on_send, struct sock *sk, struct msghdr *msg)
 		first = parse_path && c->phase != REQUEST;
 	else
 		first = parse_status && c->phase == REQUEST;
+	h.n = 0;
 	if (first)
 		head_of_msg(&h, msg);
-	segment_out(c, &h, bpf_ktime_get_ns(), srtt(sk));
+	segment_out(c, &h, bpf_ktime_get_ns(), sk, 0);
 	return 0;
 }
 

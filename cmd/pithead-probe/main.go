@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -95,6 +96,7 @@ func watch(cmd *cobra.Command, s *settings) error {
 	if err != nil {
 		return err
 	}
+	debug.FreeOSMemory() // the kernel's types took half of it, and are needed no more
 	v := newView(probe, names)
 	if s.once {
 		err = once(cmd.Context(), v, s.span, cmd.OutOrStdout())
