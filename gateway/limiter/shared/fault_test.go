@@ -174,8 +174,8 @@ func TestLog(t *testing.T) {
 // Fault 22: three gateways under load, and Redis dies, hangs and comes back. PITHEAD_FAULTS=full
 // runs it for a minute.
 func TestFaultRedisUnderLoad(t *testing.T) {
-	phase := 700 * time.Millisecond
-	if os.Getenv("PITHEAD_FAULTS") == "full" {
+	phase, full := 700*time.Millisecond, os.Getenv("PITHEAD_FAULTS") == "full"
+	if full {
 		phase = 10 * time.Second
 	}
 	server := redistest.Start(t)
@@ -184,7 +184,8 @@ func TestFaultRedisUnderLoad(t *testing.T) {
 	for range 3 {
 		gateways = append(gateways, New(started(t, shortly(server)), Settings{Name: "fair", Limits: []limiter.Limit{limit}, Cost: 1, OnError: OnErrorLocal, Replicas: 3, MaxKeys: 100}))
 	}
-	var passed, late, all atomic.Int64
+	var passed, all, dead, late atomic.Int64
+	var down atomic.Bool
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	start := time.Now()
@@ -198,16 +199,20 @@ func TestFaultRedisUnderLoad(t *testing.T) {
 					return
 				case <-tick.C:
 				}
-				before := time.Now()
+				before, without := time.Now(), down.Load()
 				passed.Add(gateways[i%3].admitted(7, 1))
-				if all.Add(1); time.Since(before) > 5*time.Millisecond {
-					late.Add(1)
+				all.Add(1)
+				if without {
+					if dead.Add(1); time.Since(before) > 5*time.Millisecond {
+						late.Add(1)
+					}
 				}
 			}
 		})
 	}
-	for _, next := range []func(){server.Kill, server.Restart, server.Pause, server.Resume, func() {}} {
+	for i, next := range []func(){server.Kill, server.Restart, server.Pause, server.Resume, func() {}} {
 		<-time.After(phase)
+		down.Store(i == 0 || i == 2)
 		next()
 	}
 	<-time.After(phase)
@@ -222,7 +227,10 @@ func TestFaultRedisUnderLoad(t *testing.T) {
 	for _, l := range gateways {
 		waited += l.store.metrics.Failures()
 	}
-	t.Logf("%d of %d pass in %s, at most %.0f may; %d took more than 5 ms; %d questions failed", passed.Load(), all.Load(), took, most, late.Load(), waited)
+	t.Logf("%d of %d pass in %s, at most %.0f may; %d of %d without Redis took more than 5 ms; %d questions failed", passed.Load(), all.Load(), took, most, late.Load(), dead.Load(), waited)
+	if full && late.Load()*100 > dead.Load() {
+		t.Errorf("without Redis %d of %d decisions took more than 5 ms", late.Load(), dead.Load())
+	}
 	if waited > 200 {
 		t.Errorf("%d questions failed: gateways go on asking a Redis that is away", waited)
 	}
