@@ -256,7 +256,7 @@ func (c *grpcCall) verdict(err *gateway.Error, trailers http.Header) (*transcode
 
 // finishFailed tells the client of an error, in the way that is left.
 func (c *grpcCall) finishFailed(err *gateway.Error) {
-	if err.Status == gateway.StatusClientClosed || c.x.ClientError() != nil && c.begun() {
+	if err.Status == gateway.StatusClientClosed {
 		c.x.Err = err
 		panic(http.ErrAbortHandler)
 	}
