@@ -61,8 +61,9 @@ oidc: test/oidc/node_modules/.package-lock.json ## logins at a real OpenID provi
 	go test -race -count=1 -tags oidc ./test/oidc
 
 .PHONY: faults
-faults: $(BIN)/consul ## the fault runs in full length: minutes, not seconds
-	PITHEAD_FAULTS=full PITHEAD_CONSUL=$(BIN)/consul go test -race -timeout 40m -run 'Fault|FirstLight' ./...
+faults: $(BIN)/consul ## the fault runs in full length, about 40 minutes: a table into benchmarks/results/faults.md
+	cd benchmarks && go build -o $(BIN)/benchmarks .
+	set -o pipefail; PITHEAD_FAULTS=full PITHEAD_CONSUL=$(BIN)/consul go test -json -race -p 1 -timeout 60m -run 'Fault|FirstLight' ./... | $(BIN)/benchmarks faults -out benchmarks/results/faults.md
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 20s)
