@@ -68,8 +68,9 @@ probe-test: ## the tests of the probe in full length, as root: they fail where t
 	PITHEAD_PROBE=required PITHEAD_FAULTS=full go test -race -count=1 -timeout 20m ./bpf/... ./cmd/pithead-probe/... ./gateway/anatomy/...
 
 .PHONY: faults
-faults: $(BIN)/consul ## the fault runs in full length: minutes, not seconds
-	PITHEAD_FAULTS=full PITHEAD_CONSUL=$(BIN)/consul PITHEAD_REDIS=$(REDIS) go test -race -timeout 40m -run 'Fault|FirstLight' ./...
+faults: $(BIN)/consul ## the fault runs in full length, about 40 minutes: a table into benchmarks/results/faults.md
+	cd benchmarks && go build -o $(BIN)/benchmarks .
+	set -o pipefail; PITHEAD_FAULTS=full PITHEAD_CONSUL=$(BIN)/consul PITHEAD_REDIS=$(REDIS) go test -json -race -p 1 -timeout 60m -run 'Fault|FirstLight' ./... | $(BIN)/benchmarks faults -out benchmarks/results/faults.md
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 20s)

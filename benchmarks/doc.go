@@ -5,7 +5,8 @@
 //	benchmarks run -bin ../.bin -out results   # everything, tables and charts
 //	benchmarks origin -h1 ADDR -h2c ADDR       # the server behind the proxies
 //	benchmarks load -case small -addr ADDR     # the clients before them
+//	go test -json ... | benchmarks faults      # the table of the fault runs
 //
-// The three are processes of their own, because the clients and the origin share
+// The first three are processes of their own, because the clients and the origin share
 // one core and the proxy under test has the other one to itself.
 package main

@@ -30,7 +30,7 @@ func interruptible(args []string) error {
 
 func command(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("benchmarks run, origin or load")
+		return errors.New("benchmarks run, origin, load or faults")
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	switch args[0] {
@@ -45,8 +45,10 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		return serveOrigin(ctx, *h1, *h2c)
 	case "load":
 		return loadCommand(ctx, flags, args[1:], out)
+	case "faults":
+		return faultsCommand(flags, args[1:], os.Stdin, out)
 	}
-	return fmt.Errorf("%q is not known; it is run, origin or load", args[0])
+	return fmt.Errorf("%q is not known; it is run, origin, load or faults", args[0])
 }
 
 func loadCommand(ctx context.Context, flags *flag.FlagSet, args []string, out io.Writer) error {
