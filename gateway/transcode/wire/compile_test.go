@@ -126,6 +126,11 @@ func TestOptions(t *testing.T) {
 	if err != nil || string(got) != `{"implicit":0,"required":1,"delimitedList":[],"expanded":[]}` {
 		t.Errorf("got %s, %v", got, err)
 	}
+	for _, doc := range []string{`{"mapEnum":{"a":"RED","a":"BLUE"}}`, `{"mapEnum":{"a":"BLUE","\u0061":"RED"}}`} {
+		if _, err := everything(t, Options{DiscardUnknown: true}).AppendWire(nil, []byte(doc)); err == nil {
+			t.Errorf("%s: a key was taken twice", doc)
+		}
+	}
 	if _, err := everything(t, Options{MaxDepth: 3}).AppendWire(nil, deep(4)); err == nil {
 		t.Error("4 levels of 3")
 	}

@@ -13,6 +13,7 @@ type encoder struct {
 	out     []byte
 	seen    []uint64 // a stack of bit sets: fields, then oneofs, of the open messages
 	keys    []span   // a stack of map keys, of the open maps
+	dropped []byte   // the keys of entries whose value was discarded
 	table   []uint32 // for finding duplicate keys
 	partial bool     // required fields may be missing
 }
@@ -26,7 +27,7 @@ func (h *home) encoder(dst, json []byte) *encoder {
 		e = &encoder{home: h}
 	}
 	e.in, e.pos, e.depth, e.max, e.out, e.partial = json, 0, 0, h.o.MaxDepth, dst, false
-	e.seen, e.keys = e.seen[:0], e.keys[:0]
+	e.seen, e.keys, e.dropped = e.seen[:0], e.keys[:0], e.dropped[:0]
 	return e
 }
 
@@ -34,7 +35,7 @@ func (h *home) encoder(dst, json []byte) *encoder {
 func (e *encoder) free() []byte {
 	out := e.out
 	e.in, e.out = nil, nil
-	if cap(e.text) <= keptScratch && cap(e.keys) <= keptScratch && cap(e.table) <= keptScratch {
+	if cap(e.text) <= keptScratch && cap(e.dropped) <= keptScratch && cap(e.keys) <= keptScratch && cap(e.table) <= keptScratch {
 		e.home.encoders.Put(e)
 	}
 	return out

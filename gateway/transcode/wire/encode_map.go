@@ -8,8 +8,12 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// span is where the key of a map entry lies in the output.
-type span struct{ start, end int }
+// span is where the key of a map entry lies: in the output, or among the keys
+// of entries whose value was discarded, which count as well.
+type span struct {
+	start, end int
+	dropped    bool
+}
 
 // mapping reads an object as the entries of a map.
 func (e *encoder) mapping(f *field) *Error {
@@ -58,11 +62,14 @@ func (e *encoder) entry(f *field) *Error {
 		return err.under(nameBefore(e.in, quoted))
 	}
 	if len(e.out) == payload && val.kind != protoreflect.GroupKind {
+		at := len(e.dropped)
+		e.dropped = append(e.dropped, e.out[start:end]...)
+		e.keys = append(e.keys, span{at, len(e.dropped), true})
 		e.out = e.out[:begin]
 		return nil
 	}
 	moved := e.fix(start) - start
-	e.keys = append(e.keys, span{start + moved, end + moved})
+	e.keys = append(e.keys, span{start: start + moved, end: end + moved})
 	return nil
 }
 
@@ -140,5 +147,8 @@ func (e *encoder) duplicates(keys []span) bool {
 }
 
 func (e *encoder) written(s span) []byte {
+	if s.dropped {
+		return e.dropped[s.start:s.end]
+	}
 	return e.out[s.start:s.end]
 }

@@ -128,8 +128,10 @@ var (
 	bareExponent  = regexp.MustCompile(`[0-9][eE][+-]?(?:[^0-9+-]|$)`)
 	dateLike      = regexp.MustCompile(`^"\d{4}-`)
 	bareDuration  = regexp.MustCompile(`^"[+-]?\.s"`)
+	enumMap       = regexp.MustCompile(`map_?([cC]losed|[eE]num)`)
 	strictReasons = []func(in []byte, e *Error) bool{
 		func(_ []byte, e *Error) bool { return e.Msg == "nested too deep" },
+		func(in []byte, e *Error) bool { return e.Msg == "duplicate key" && enumMap.Match(in) },
 		func(in []byte, _ *Error) bool { return bareExponent.Match(in) },
 		func(in []byte, e *Error) bool {
 			return e.Msg == "not a value of type google.protobuf.Timestamp" && dateLike.Match(in[e.Offset:])

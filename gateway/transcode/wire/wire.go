@@ -12,6 +12,7 @@
 //   - A Timestamp follows RFC 3339 to the letter: two digits for the hour, a
 //     full stop before the fraction.
 //   - A Duration has at least one digit.
+//   - A key of a map stands there once, also where its value is discarded.
 //
 // As with protojson, "NaN" and "Infinity" in quotes are numbers where a field is
 // float or double, an enum may be a number that it has no name for, and integers
