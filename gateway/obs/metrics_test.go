@@ -44,6 +44,9 @@ func filled() *Metrics {
 	m.WatchLimiter("middleware/partner", func() LimiterState {
 		return LimiterState{Keys: 3, Crowded: 1, Decisions: map[string]uint64{"redis": 7}}
 	})
+	m.WatchBreakers("guard", func() []BreakerState {
+		return []BreakerState{{Name: "guard/orders", Upstream: "orders", State: 3, Transitions: map[string]uint64{"open": 1}, Refused: 2, Failures: 20}}
+	})
 	store := m.LimitStore("10.0.0.5:6379")
 	store.Asked(time.Millisecond, "timeout")
 	l := m.Listener("web")
