@@ -38,11 +38,6 @@ type kernelConn struct {
 	Pad         [6]uint8
 }
 
-type kernelCounters struct {
-	_ structs.HostLayout
-	N [8]uint64
-}
-
 type kernelEvent struct {
 	_           structs.HostLayout
 	At          uint64
@@ -73,16 +68,21 @@ type kernelPrefix struct {
 	Path [32]uint8
 }
 
+type kernelRow struct {
+	_    structs.HostLayout
+	N    [7]uint64
+	Cell [29]kernelHist
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	kernelMapConns         = "conns"
-	kernelMapCounts        = "counts"
 	kernelMapEvents        = "events"
-	kernelMapHists         = "hists"
 	kernelMapPorts         = "ports"
 	kernelMapPrefixes      = "prefixes"
+	kernelMapRows          = "rows"
 	kernelProgOnGetsockopt = "on_getsockopt"
 	kernelProgOnPacket     = "on_packet"
 	kernelProgOnRead       = "on_read"
@@ -107,6 +107,7 @@ const (
 	kernelVarReadsSkb      = "reads_skb"
 	kernelVarSeesAccept    = "sees_accept"
 	kernelVarSettleNs      = "settle_ns"
+	kernelVarUsed          = "used"
 )
 
 // loadKernel returns the embedded CollectionSpec for kernel.
@@ -169,11 +170,10 @@ type kernelProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelMapSpecs struct {
 	Conns    *ebpf.MapSpec `ebpf:"conns"`
-	Counts   *ebpf.MapSpec `ebpf:"counts"`
 	Events   *ebpf.MapSpec `ebpf:"events"`
-	Hists    *ebpf.MapSpec `ebpf:"hists"`
 	Ports    *ebpf.MapSpec `ebpf:"ports"`
 	Prefixes *ebpf.MapSpec `ebpf:"prefixes"`
+	Rows     *ebpf.MapSpec `ebpf:"rows"`
 }
 
 // kernelVariableSpecs contains global variables before they are loaded into the kernel.
@@ -193,6 +193,7 @@ type kernelVariableSpecs struct {
 	ReadsSkb    *ebpf.VariableSpec `ebpf:"reads_skb"`
 	SeesAccept  *ebpf.VariableSpec `ebpf:"sees_accept"`
 	SettleNs    *ebpf.VariableSpec `ebpf:"settle_ns"`
+	Used        *ebpf.VariableSpec `ebpf:"used"`
 }
 
 // kernelObjects contains all objects after they have been loaded into the kernel.
@@ -216,21 +217,19 @@ func (o *kernelObjects) Close() error {
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelMaps struct {
 	Conns    *ebpf.Map `ebpf:"conns"`
-	Counts   *ebpf.Map `ebpf:"counts"`
 	Events   *ebpf.Map `ebpf:"events"`
-	Hists    *ebpf.Map `ebpf:"hists"`
 	Ports    *ebpf.Map `ebpf:"ports"`
 	Prefixes *ebpf.Map `ebpf:"prefixes"`
+	Rows     *ebpf.Map `ebpf:"rows"`
 }
 
 func (m *kernelMaps) Close() error {
 	return _KernelClose(
 		m.Conns,
-		m.Counts,
 		m.Events,
-		m.Hists,
 		m.Ports,
 		m.Prefixes,
+		m.Rows,
 	)
 }
 
@@ -251,6 +250,7 @@ type kernelVariables struct {
 	ReadsSkb    *ebpf.Variable `ebpf:"reads_skb"`
 	SeesAccept  *ebpf.Variable `ebpf:"sees_accept"`
 	SettleNs    *ebpf.Variable `ebpf:"settle_ns"`
+	Used        *ebpf.Variable `ebpf:"used"`
 }
 
 // kernelPrograms contains all programs after they have been loaded into the kernel.

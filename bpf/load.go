@@ -30,7 +30,7 @@ type Probe struct {
 
 	mu    sync.Mutex
 	cells map[uint32]*cell
-	room  []kernelHist
+	room  []kernelRow
 }
 
 // Tier is a part of what can be measured.
@@ -96,9 +96,7 @@ func (p *Probe) setConstants() error {
 }
 
 func (p *Probe) makeMaps() error {
-	rows := uint32(p.options.Labels) * sides
-	p.spec.Maps[kernelMapCounts].MaxEntries = rows
-	p.spec.Maps[kernelMapHists].MaxEntries = rows * cellsPerRow
+	p.spec.Maps[kernelMapRows].MaxEntries = uint32(p.options.Labels) * sides
 	if p.options.Outlier == 0 {
 		p.spec.Maps[kernelMapEvents].MaxEntries = uint32(os.Getpagesize())
 	}
@@ -116,7 +114,7 @@ func (p *Probe) makeMaps() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrKernel, err)
 	}
-	p.room = make([]kernelHist, cpus)
+	p.room = make([]kernelRow, cpus)
 	return nil
 }
 

@@ -28,10 +28,18 @@ func (s Side) String() string {
 // Metrics of a row, in the order of kernel/maps.h.
 var (
 	plainMetrics  = [...]string{"connect", "accept", "queue", "srtt"}
-	statusMetrics = [...]string{"ttfb_first", "ttfb_last", "total", "drain"}
+	statusMetrics = [...]string{ttfbBoth, ttfbFirst, ttfbLast, "total", "drain"}
 	// Classes are the classes of status; the first stands for everything that is not
 	// plaintext HTTP/1.
 	Classes = [...]string{"unknown", "2xx", "3xx", "4xx", "5xx"}
+)
+
+// A request in one piece has its first byte and its last at once: the kernel counts
+// it once, as ttfbBoth, and nobody outside this package sees that name.
+const (
+	ttfbBoth  = "ttfb"
+	ttfbFirst = "ttfb_first"
+	ttfbLast  = "ttfb_last"
 )
 
 const cellsPerRow = uint32(len(plainMetrics) + len(statusMetrics)*len(Classes))
@@ -120,75 +128,89 @@ func (p *Probe) Snapshot() (*Snapshot, error) {
 		}
 	}
 	s := &Snapshot{At: time.Now()}
+	used := p.spec.Variables[kernelVarUsed]
+	marks := make([]byte, p.maps[used.SectionName].ValueSize())
+	if err := p.maps[used.SectionName].Lookup(uint32(0), marks); err != nil {
+		return nil, fmt.Errorf("read marks: %w", err)
+	}
 	for i := range uint32(p.options.Labels) * sides {
+		if marks[used.Offset+i] == 0 {
+			continue
+		}
 		row, err := p.row(i)
 		if err != nil {
 			return nil, err
 		}
-		if row != nil {
-			s.Rows = append(s.Rows, *row)
-		}
+		s.Rows = append(s.Rows, *row)
 	}
 	return s, nil
 }
 
-// row is nil if nothing has happened in it.
 func (p *Probe) row(i uint32) (*Row, error) {
-	per := make([]kernelCounters, len(p.room))
-	if err := p.maps[kernelMapCounts].Lookup(i, &per); err != nil {
-		return nil, fmt.Errorf("read counters: %w", err)
+	if err := p.maps[kernelMapRows].Lookup(i, &p.room); err != nil {
+		return nil, fmt.Errorf("read histograms: %w", err)
 	}
-	var n [8]uint64
-	var any uint64
-	for _, cpu := range per {
+	var n [7]uint64
+	for _, cpu := range p.room {
 		for j, v := range cpu.N {
 			n[j] += v
-			any |= v
 		}
 	}
-	if any == 0 {
-		return nil, nil //nolint:nilnil // an empty row is neither an error nor worth a value
-	}
-	row := &Row{Label: i / sides, Side: Side(i % sides), Counters: Counters{n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7]}}
+	row := &Row{Label: i / sides, Side: Side(i % sides), Counters: Counters{0, n[0], n[1], n[2], n[3], n[4], n[5], n[6]}}
 	for j := range cellsPerRow {
-		h, err := p.histogram(i*cellsPerRow + j)
-		if err != nil {
-			return nil, err
+		h := p.histogram(i*cellsPerRow+j, j)
+		if h == nil {
+			continue
 		}
-		if h != nil {
-			metric, class := metricOf(j)
-			row.Cells = append(row.Cells, Cell{Metric: metric, Class: class, Histogram: *h})
+		switch metric, class := metricOf(j); metric {
+		case ttfbBoth:
+			row.Counters.Requests += h.Count()
+			row.add(ttfbFirst, class, h)
+			row.add(ttfbLast, class, h)
+		case ttfbFirst:
+			row.Counters.Requests += h.Count()
+			row.add(metric, class, h)
+		default:
+			row.add(metric, class, h)
 		}
 	}
 	return row, nil
 }
 
-// histogram adds what is new in the kernel's; it is nil if there has never been
-// anything.
-func (p *Probe) histogram(at uint32) (*Histogram, error) {
-	if err := p.maps[kernelMapHists].Lookup(at, &p.room); err != nil {
-		return nil, fmt.Errorf("read histograms: %w", err)
+func (r *Row) add(metric, class string, h *Histogram) {
+	for i := range r.Cells {
+		if c := &r.Cells[i]; c.Metric == metric && c.Class == class {
+			c.Histogram.Add(h)
+			return
+		}
 	}
+	r.Cells = append(r.Cells, Cell{Metric: metric, Class: class, Histogram: *h})
+}
+
+// histogram adds what is new in the kernel's, which p.room holds; it is nil if there
+// has never been anything.
+func (p *Probe) histogram(at, of uint32) *Histogram {
 	var now [Buckets]uint32
 	var sum uint64
 	var any uint32
 	for i := range p.room {
-		sum += p.room[i].Sum
+		h := &p.room[i].Cell[of]
+		sum += h.Sum
 		for j := range now {
-			now[j] += p.room[i].Bucket[j]
-			any |= p.room[i].Bucket[j]
+			now[j] += h.Bucket[j]
+			any |= h.Bucket[j]
 		}
 	}
 	c := p.cells[at]
 	if c == nil {
 		if any == 0 {
-			return nil, nil //nolint:nilnil // as for rows
+			return nil
 		}
 		c = &cell{}
 		p.cells[at] = c
 	}
 	c.advance(&now, sum)
-	return &c.total, nil
+	return &c.total
 }
 
 func (c *cell) advance(now *[Buckets]uint32, sum uint64) {

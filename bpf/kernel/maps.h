@@ -14,7 +14,8 @@ enum cell {
 	QUEUE,
 	SRTT,
 	BY_STATUS,
-	TTFB_FIRST = 0,
+	TTFB = 0, // of requests in one piece, whose first byte is their last
+	TTFB_FIRST,
 	TTFB_LAST,
 	TOTAL,
 	DRAIN,
@@ -24,7 +25,6 @@ enum cell {
 };
 
 enum counter {
-	REQUESTS,
 	UNANSWERED,
 	CONNECTIONS,
 	RETRANSMITS,
@@ -47,8 +47,11 @@ struct hist {
 	__u32 bucket[BUCKETS];
 };
 
-struct counters {
+// Everything of a label and side, so that one look-up serves several observations.
+// The kernel allows 32 KiB for it.
+struct row {
 	__u64 n[COUNTERS];
+	struct hist cell[CELLS];
 };
 
 enum phase { IDLE, REQUEST, RESPONSE, FINISHED };
@@ -145,20 +148,17 @@ struct {
 
 enum { PORT_LISTEN = 1, PORT_UPSTREAM = 2, PORT_SECURE = 4, PORT_CONNECTION = 8 };
 
-// Index (label * SIDES + side) * CELLS + cell; user space sets the size.
+// Index label * SIDES + side; user space sets the size.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct hist);
-} hists SEC(".maps");
+	__type(value, struct row);
+} rows SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct counters);
-} counts SEC(".maps");
+// Which rows have been used: user space reads no others.
+#define MAX_ROWS (4096 * SIDES)
+volatile __u8 used[MAX_ROWS];
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -185,4 +185,4 @@ const volatile __u64 outlier_ns;
 const volatile __u64 settle_ns;
 
 // Set while running, when the gateway's control group has its hooks.
-volatile bool sees_accept;
+volatile bool sees_accept SEC(".data.accept");

@@ -70,8 +70,9 @@ static __always_inline void begin(struct conn *c)
 }
 
 // answered observes what is known when the first byte of the response is seen.
-static __noinline int answered(struct conn *c, __u64 now)
+static __always_inline int answered(struct conn *c, __u64 now)
 {
+	struct row *row;
 	__u64 first, last;
 	if (!c)
 		return 0;
@@ -79,14 +80,20 @@ static __noinline int answered(struct conn *c, __u64 now)
 	first = c->flags & F_UPSTREAM ? c->first_out : c->first_in;
 	last = c->flags & F_UPSTREAM ? c->last_out : c->last_in;
 	c->ttfb = now - first;
-	told_once(c);
+	row = row_for(c);
+	if (!row)
+		return 0;
+	told_once(c, row);
 	if (silent(c))
 		return 0;
-	count(c, REQUESTS);
 	if (!(c->flags & F_UPSTREAM))
-		tell_queue(c);
-	observe(c, by_status(c, TTFB_FIRST), now - first);
-	observe(c, by_status(c, TTFB_LAST), now - last);
+		tell_queue(c, row);
+	if (first == last) {
+		observe(row, by_status(c, TTFB), now - first);
+	} else {
+		observe(row, by_status(c, TTFB_FIRST), now - first);
+		observe(row, by_status(c, TTFB_LAST), now - last);
+	}
 	return 0;
 }
 

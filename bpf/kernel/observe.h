@@ -33,32 +33,49 @@ static __always_inline __u32 bucket_of(__u64 ns)
 	return 1 + (octave - LOWEST) * 8 + ((ns >> (octave - 3)) & 7);
 }
 
-static __noinline int observe(struct conn *c, __u32 cell, __u64 ns)
+// row_for is where a connection is counted, 0 if user space has made no room.
+static __always_inline struct row *row_for(struct conn *c)
 {
-	__u32 i, at;
-	struct hist *h;
-	if (!c)
+	__u32 at = row_of(c);
+	asm volatile("" : "+r"(at)); // as in observe
+	if (at >= MAX_ROWS)
 		return 0;
+	if (!used[at])
+		used[at] = 1;
+	return bpf_map_lookup_elem(&rows, &at);
+}
+
+// observe counts a duration; the barriers keep comparisons that the verifier needs
+// and that the compiler can do without. It is inlined, as all that a request passes
+// through: processors that are guarded against return prediction take 10 ns to return.
+static __always_inline void observe(struct row *row, __u32 cell, __u64 ns)
+{
+	struct hist *h;
+	__u32 i;
+	asm volatile("" : "+r"(cell));
+	if (cell >= CELLS)
+		return;
 	if ((__s64)ns < 0)
 		ns = 0;
-	at = row_of(c) * CELLS + cell;
-	h = bpf_map_lookup_elem(&hists, &at);
-	if (!h)
-		return 0;
+	h = &row->cell[cell];
 	i = bucket_of(ns);
+	asm volatile("" : "+r"(i));
 	if (i >= BUCKETS)
 		i = BUCKETS - 1;
 	__sync_fetch_and_add(&h->sum, ns);
 	__sync_fetch_and_add(&h->bucket[i], 1);
-	return 0;
+}
+
+static __always_inline void add(struct row *row, __u32 which)
+{
+	__sync_fetch_and_add(&row->n[which], 1);
 }
 
 static __always_inline void count(struct conn *c, __u32 which)
 {
-	__u32 at = row_of(c);
-	struct counters *n = bpf_map_lookup_elem(&counts, &at);
-	if (n)
-		__sync_fetch_and_add(&n->n[which], 1);
+	struct row *row = row_for(c);
+	if (row)
+		add(row, which);
 }
 
 static __always_inline __u32 by_status(struct conn *c, __u32 what)
@@ -75,31 +92,28 @@ static __always_inline bool silent(struct conn *c)
 
 // told_once observes what a connection has once, as soon as it is known whose it
 // is: a gateway tags a connection only after it has read the first request.
-static __noinline int told_once(struct conn *c)
+static __always_inline void told_once(struct conn *c, struct row *row)
 {
-	if (!c)
-		return 0;
 	if (!(c->flags & F_COUNTED)) {
 		c->flags |= F_COUNTED;
-		count(c, CONNECTIONS);
+		add(row, CONNECTIONS);
 	}
 	if ((c->flags & F_ACCEPTED) && !(c->flags & F_ACCEPT_TOLD)) {
 		c->flags |= F_ACCEPT_TOLD;
-		observe(c, ACCEPT, c->accept);
+		observe(row, ACCEPT, c->accept);
 	}
 	if (c->connect && !(c->flags & F_CONNECT_TOLD)) {
 		c->flags |= F_CONNECT_TOLD;
-		observe(c, CONNECT, c->connect);
+		observe(row, CONNECT, c->connect);
 	}
-	return 0;
 }
 
-static __always_inline void tell_queue(struct conn *c)
+static __always_inline void tell_queue(struct conn *c, struct row *row)
 {
 	if (c->flags & F_QUEUE_TOLD)
 		return;
 	c->flags |= F_QUEUE_TOLD;
-	observe(c, QUEUE, c->queue_sum);
+	observe(row, QUEUE, c->queue_sum);
 }
 
 static __noinline int outlier(struct conn *c, __u64 total, __u64 drained, __u32 srtt_us)
@@ -130,21 +144,25 @@ static __noinline int outlier(struct conn *c, __u64 total, __u64 drained, __u32 
 }
 
 // finish observes the response that has been going on, if there is one.
-static __noinline int finish(struct conn *c, __u32 srtt_us)
+static __always_inline int finish(struct conn *c, __u32 srtt_us)
 {
 	__u64 total, drained = 0;
+	struct row *row;
 	if (!c || c->phase != RESPONSE)
 		return 0;
 	c->phase = FINISHED;
 	if (silent(c))
 		return 0;
-	tell_queue(c);
-	observe(c, SRTT, (__u64)srtt_us * 1000);
+	row = row_for(c);
+	if (!row)
+		return 0;
+	tell_queue(c, row);
+	observe(row, SRTT, (__u64)srtt_us * 1000);
 	total = c->flags & F_UPSTREAM ? c->last_in - c->first_out : c->last_out - c->first_in;
-	observe(c, by_status(c, TOTAL), total);
+	observe(row, by_status(c, TOTAL), total);
 	if (!(c->flags & F_UPSTREAM) && c->acked >= c->last_out) {
 		drained = c->acked - c->last_out;
-		observe(c, by_status(c, DRAIN), drained);
+		observe(row, by_status(c, DRAIN), drained);
 	}
 	if (outlier_ns && total + drained >= outlier_ns)
 		outlier(c, total, drained, srtt_us);
@@ -154,15 +172,19 @@ static __noinline int finish(struct conn *c, __u32 srtt_us)
 // ended observes what a connection has to tell when it is closed.
 static __noinline int ended(struct conn *c, __u32 srtt_us)
 {
+	struct row *row;
 	if (!c)
 		return 0;
-	told_once(c);
+	row = row_for(c);
+	if (!row)
+		return 0;
+	told_once(c, row);
 	if (c->phase == REQUEST && !silent(c)) {
-		tell_queue(c);
-		count(c, UNANSWERED);
+		tell_queue(c, row);
+		add(row, UNANSWERED);
 	}
 	if (c->flags & F_CONNECTION)
-		observe(c, SRTT, (__u64)srtt_us * 1000);
+		observe(row, SRTT, (__u64)srtt_us * 1000);
 	finish(c, srtt_us);
 	c->phase = IDLE;
 	return 0;

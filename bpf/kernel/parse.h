@@ -69,12 +69,12 @@ static __always_inline void head_of_skb(struct head *h, struct sk_buff *skb, __u
 // head_of_msg reads the first bytes that a system call is about to send.
 static __always_inline void head_of_msg(struct head *h, const struct msghdr *msg)
 {
-	__u8 type = BPF_CORE_READ(msg, msg_iter.iter_type);
-	__u64 n = BPF_CORE_READ(msg, msg_iter.count);
+	__u8 type = msg->msg_iter.iter_type;
+	__u64 n = msg->msg_iter.count;
 	void *from = 0;
 	__builtin_memset(h, 0, sizeof(*h));
 	if (type == bpf_core_enum_value(enum iter_type, ITER_UBUF)) {
-		from = BPF_CORE_READ(msg, msg_iter.ubuf);
+		from = msg->msg_iter.ubuf;
 	} else if (type == bpf_core_enum_value(enum iter_type, ITER_IOVEC)) {
 		struct iov_iter___old *old = (void *)&msg->msg_iter;
 		const struct iovec *vec;
@@ -90,7 +90,7 @@ static __always_inline void head_of_msg(struct head *h, const struct msghdr *msg
 	}
 	if (!from)
 		return;
-	from += BPF_CORE_READ(msg, msg_iter.iov_offset);
+	from += msg->msg_iter.iov_offset;
 	if (n > HEAD)
 		n = HEAD;
 	asm volatile("%0 &= 63" : "+r"(n));

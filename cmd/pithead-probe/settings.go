@@ -37,7 +37,7 @@ func (s *settings) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.admin, "admin", "", "admin API of the gateway, which knows the names of labels: host:port, or unix: and a path")
 	f.StringVar(&s.listen, "listen", "127.0.0.1:9902", "where /metrics, /healthz, /snapshot and /outliers are served")
 	f.StringArrayVar(&s.prefixes, "prefix", nil, "tell requests apart by this prefix of their path, up to 32 bytes; for processes that are not pithead")
-	f.IntVar(&s.labels, "labels", 64, "how many labels to tell apart; each takes 41 KiB on each CPU")
+	f.IntVar(&s.labels, "labels", 64, "how many labels to tell apart; each takes 49 KiB on each CPU")
 	f.BoolVar(&s.status, "status", true, "read the status of plaintext answers")
 	f.DurationVar(&s.outlier, "outlier", 0, "report single requests that take at least this long; 0 for none")
 	f.DurationVar(&s.settle, "settle", 2*time.Second, "how long nothing may move until a response counts as finished")
