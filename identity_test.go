@@ -2,6 +2,7 @@ package pithead_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -47,11 +48,15 @@ var proofs = map[string]struct {
 
 // owning are blocks of kinds whose examples own no header, though the kind can.
 var owning = map[string]string{
+	"grpc_transcode":       `grpc_transcode: {openapi: orders.openapi.yaml, base_path: /protected, descriptors: {protos: [orders.proto]}, subject: x-caller}`,
 	"jwt":                  `jwt: {issuer: "https://id.example.com", audience: orders, secret: "` + tokenSecret + `", algorithms: [HS256], headers: {x-user: sub, X-Roles: roles}}`,
 	"http_signature":       `http_signature: {keys: [{id: k, secret: "` + tokenSecret + `", subject: ada}], components: ["@method"], headers: {x-user: subject}}`,
 	"oidc":                 `oidc: {issuer: "https://127.0.0.1:1", client_id: a, client_secret: b, redirect_path: /protected/callback, cookie: {keys: ["a secret that is 32 bytes or longer"]}, headers: {x-user: sub}}`,
 	"oauth2_introspection": `oauth2_introspection: {endpoint: "https://127.0.0.1:1/check", client: {id: a, secret: b}, audience: orders, headers: {x-user: sub}}`,
 }
+
+// answered are paths of blocks that do not answer all of their route.
+var answered = map[string]string{"grpc_transcode": "/protected/orders/7"}
 
 // Every header that a middleware says it owns, under every alias of its name, on
 // routes with the middleware and on those without: what a client sends there
@@ -114,7 +119,7 @@ func exampleWithRoutes(example, upstream, auth string) string {
 // ownedBy builds the step of an example to see what it owns.
 func ownedBy(t *testing.T, name, example string) []string {
 	t.Helper()
-	cfg, err := config.Parse(config.FilesOf("example.yaml", []byte(exampleWithRoutes(example, "127.0.0.1:9000", "127.0.0.1:9001"))))
+	cfg, err := config.Parse(config.FilesOf(exampleFile, []byte(exampleWithRoutes(example, "127.0.0.1:9000", "127.0.0.1:9001"))))
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
@@ -187,29 +192,33 @@ func aliasesOf(name string) map[string]string {
 // walkIdentity sends every alias of every owned header to both routes.
 func walkIdentity(t *testing.T, name, example string, owned []string) {
 	got := make(chan http.Header, 10) // more than ever come
-	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	upstream := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		for name, values := range r.Trailer {
 			r.Header["Trailer "+name] = values
 		}
 		got <- r.Header
 	}))
+	upstream.Config.Protocols = new(http.Protocols)
+	upstream.Config.Protocols.SetHTTP1(true)
+	upstream.Config.Protocols.SetUnencryptedHTTP2(true)
+	upstream.Start()
 	defer upstream.Close()
 	auth := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-User", "ada") }))
 	defer auth.Close()
 	web := serveExample(t, exampleWithRoutes(example, upstream.Listener.Addr().String(), auth.Listener.Addr().String()))
-	proof := proofs[name]
+	proof, path := proofs[name], cmp.Or(answered[name], "/protected")
 	for _, header := range owned {
 		for alias, lines := range aliasesOf(header) {
 			for _, r := range []struct{ row, path, lines string }{
-				{"I12 with a proof", "/protected", proof.lines + lines}, {"without a proof", "/protected", lines}, {"I13 public route", "/public", lines},
+				{"I12 with a proof", path, proof.lines + lines}, {"without a proof", path, lines}, {"I13 public route", "/public", lines},
 			} {
 				t.Run(header+"/"+alias+"/"+r.row, func(t *testing.T) {
 					status := askRaw(t, web, r.path, r.lines)
 					select {
 					case h := <-got:
 						checkNotForged(t, h)
-						if r.path == "/protected" && r.lines == proof.lines+lines {
+						if r.path == path && r.lines == proof.lines+lines {
 							checkTold(t, h, proof.told)
 						}
 					default:
@@ -222,7 +231,7 @@ func walkIdentity(t *testing.T, name, example string, owned []string) {
 		}
 	}
 	if proof.lines != "" {
-		askRaw(t, web, "/protected", proof.lines)
+		askRaw(t, web, path, proof.lines)
 		checkTold(t, <-got, proof.told) // so that the walk has not only seen refusals
 	}
 }
@@ -248,7 +257,7 @@ func checkTold(t *testing.T, h http.Header, told map[string]string) {
 // serveExample serves a configuration as the server would.
 func serveExample(t *testing.T, text string) string {
 	t.Helper()
-	cfg, err := config.Parse(config.FilesOf("example.yaml", []byte(text)))
+	cfg, err := config.Parse(config.FilesOf(exampleFile, []byte(text)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,10 @@ var kindRooms = map[string]string{
 	"middleware": "middleware", "discovery source": "discovery", "balancing policy": "gateway/balance",
 }
 
+// exampleFile is where examples of kinds are thought to stand: beside the documents
+// that some of them name.
+const exampleFile = "configs/grpc/example.yaml"
+
 // Every kind has a file and a test of its name, a doc comment with an example
 // that starts, a comment on each setting, and a place in configs/.
 func TestEveryKindIsWhole(t *testing.T) {
@@ -39,7 +43,7 @@ func TestEveryKindIsWhole(t *testing.T) {
 			if prose == "" || example == "" {
 				t.Errorf("%s needs a doc comment with an indented example", k.Type.Name())
 			}
-			if err := compile(config.FilesOf("example.yaml", []byte(wholeConfig(k.Table, example)))); err != nil {
+			if err := compile(config.FilesOf(exampleFile, []byte(wholeConfig(k.Table, example)))); err != nil {
 				t.Errorf("the example does not start:\n%s\n%v", example, err)
 			}
 			for _, s := range config.Describe(k.Type, k.Defaults, k.Docs) {
@@ -57,6 +61,9 @@ func TestEveryKindIsWhole(t *testing.T) {
 // wholeConfig puts the example of a block where such blocks stand.
 func wholeConfig(table, example string) string {
 	discover, balance, use := "{static: {targets: [\"127.0.0.1:9000\"]}}", "round_robin", "[]"
+	if strings.HasPrefix(example, "grpc_") { // what makes gRPC calls asks for HTTP/2
+		balance += "\n    protocol: h2c"
+	}
 	indented := func(indent string) string { return "\n" + indent + strings.ReplaceAll(example, "\n", "\n"+indent) }
 	switch table {
 	case "middleware":

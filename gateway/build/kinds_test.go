@@ -77,6 +77,9 @@ func checkExample(t *testing.T, s *jsonschema.Schema, table, example string) {
 	t.Helper()
 	indented := func(by string) string { return by + strings.ReplaceAll(example, "\n", "\n"+by) + "\n" }
 	source := "    discover: {static: {targets: [\"127.0.0.1:9000\"]}}\n"
+	if strings.HasPrefix(example, "grpc_") { // what makes gRPC calls asks for HTTP/2
+		source += "    protocol: h2c\n"
+	}
 	arms := "    arms: {stable: {tag: s}, canary: {tag: c}}\n"
 	text := "upstreams:\n  auth: {discover: {static: {targets: [\"192.0.2.8:80\"]}}}\n  orders:\n" // as examples call them
 	switch table {
@@ -91,7 +94,9 @@ func checkExample(t *testing.T, s *jsonschema.Schema, table, example string) {
 	if table == "middleware" {
 		text += "    use: [{probe: {proves: [subject]}}, it]\n"
 	}
-	newProcess(t).compile(text)
+	p := newProcess(t)
+	p.name = filepath.Join("..", "..", "configs", "grpc", "pithead.yaml") // beside the documents that examples name
+	p.compile(text)
 	if err := s.Validate(jsonOf(t, []byte(text))); err != nil {
 		t.Error(err)
 	}
