@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,6 +22,7 @@ type Service struct {
 
 	server *http.Server
 	done   chan error
+	fault  atomic.Pointer[fault]
 }
 
 // Env is the name of the variable that tells the demo configuration where the
@@ -33,7 +36,7 @@ func (s *Service) Env() string {
 func Start() ([]*Service, error) {
 	var all []*Service
 	for _, s := range []*Service{{Name: "stable-1", Arm: "stable"}, {Name: "stable-2", Arm: "stable"}, {Name: "canary-1", Arm: "canary"}} {
-		if err := s.start("127.0.0.1:0"); err != nil {
+		if err := s.start("127.0.0.1:0", false); err != nil {
 			return nil, errors.Join(fmt.Errorf("start demo service %s: %w", s.Name, err), Stop(all))
 		}
 		all = append(all, s)
@@ -58,10 +61,10 @@ func Stop(services []*Service) error {
 }
 
 // Run serves one instance on address until ctx ends. ready is told where, once
-// it takes requests.
-func Run(ctx context.Context, name, arm, address string, ready func(addr string)) error {
+// it takes requests. One that is breakable fails when POST /-/fault says so.
+func Run(ctx context.Context, name, arm, address string, breakable bool, ready func(addr string)) error {
 	s := &Service{Name: name, Arm: arm}
-	if err := s.start(address); err != nil {
+	if err := s.start(address, breakable); err != nil {
 		return err
 	}
 	ready(s.Addr)
@@ -69,25 +72,43 @@ func Run(ctx context.Context, name, arm, address string, ready func(addr string)
 	case <-ctx.Done():
 		return Stop([]*Service{s})
 	case err := <-s.done:
+		if errors.Is(err, http.ErrServerClosed) {
+			return errors.New("crashed, as it was told to")
+		}
 		return err
 	}
 }
 
-func (s *Service) start(address string) error {
+func (s *Service) start(address string, breakable bool) error {
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("/", s.answer)
+	mux.HandleFunc("/", s.serve)
+	if breakable {
+		mux.HandleFunc("POST "+faultPath, s.tell)
+	}
 	s.Addr, s.done = l.Addr().String(), make(chan error, 1)
 	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() { s.done <- s.server.Serve(l) }()
 	return nil
 }
 
-func (s *Service) answer(w http.ResponseWriter, r *http.Request) {
+func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	fmt.Fprintf(w, "orders, arm %s\n%s %s, answered by %s\n", s.Arm, r.Method, r.URL.Path, s.Name) //nolint:gosec // it is text/plain
+	if f := s.fault.Load(); f != nil {
+		faults[f.kind](s, f.wait, w, r)
+		return
+	}
+	s.answer(w, r)
+}
+
+func (s *Service) answer(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.WriteString(w, s.text(r)) // a client that is gone misses nothing
+}
+
+func (s *Service) text(r *http.Request) string {
+	return fmt.Sprintf("orders, arm %s\n%s %s, answered by %s\n", s.Arm, r.Method, r.URL.Path, s.Name)
 }
