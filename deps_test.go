@@ -28,7 +28,7 @@ var rooms = map[string][]string{
 	"gateway/limiter":             {},
 	"gateway/limiter/shared":      {"gateway/limiter", "gateway/obs"},
 	"gateway/unixsocket":          {},
-	"gateway/anatomy":             {},
+	"gateway/anatomy":             {"gateway"},
 	"bpf":                         {"gateway/anatomy"},
 	"cmd/pithead-probe":           {"bpf", "gateway/anatomy"},
 	"gateway/transcode":           {"gateway", "gateway/transcode/wire"},
@@ -42,7 +42,7 @@ var rooms = map[string][]string{
 	"gateway/route":               {"gateway"},
 	"gateway/balance":             {"gateway", "gateway/kind", "gateway/siphash"},
 	"gateway/balance/balancetest": {"gateway"},
-	"gateway/upstream":            {"gateway", "gateway/keep"},
+	"gateway/upstream":            {"gateway", "gateway/anatomy", "gateway/keep"},
 	"gateway/proxy":               {"gateway", "gateway/canon"},
 	"middleware":                  {"gateway", "gateway/breaker", "gateway/canon", "gateway/httpsig", "gateway/jwks", "gateway/keep", "gateway/kind", "gateway/limiter", "gateway/limiter/shared", "gateway/obs", "gateway/sealed", "gateway/siphash", "gateway/transcode"},
 	"middleware/middlewaretest":   {"gateway", "gateway/config", "gateway/keep", "gateway/kind", "gateway/obs", "middleware"},
@@ -52,11 +52,11 @@ var rooms = map[string][]string{
 	"gateway/transcode/wire/internal/testpb": {},
 
 	"gateway/build": {
-		"discovery", "gateway", "gateway/balance", "gateway/breaker", "gateway/canon", "gateway/config", "gateway/keep", "gateway/kind",
+		"discovery", "gateway", "gateway/anatomy", "gateway/balance", "gateway/breaker", "gateway/canon", "gateway/config", "gateway/keep", "gateway/kind",
 		"gateway/obs", "gateway/proxy", "gateway/route", "gateway/upstream", "middleware",
 	},
-	"gateway/server": {"gateway", "gateway/build", "gateway/config", "gateway/keep", "gateway/obs", "gateway/unixsocket"},
-	"gateway/admin":  {"gateway", "gateway/unixsocket"},
+	"gateway/server": {"gateway", "gateway/anatomy", "gateway/build", "gateway/config", "gateway/keep", "gateway/obs", "gateway/unixsocket"},
+	"gateway/admin":  {"gateway", "gateway/anatomy", "gateway/unixsocket"},
 	"configs":        {},
 	"cmd/pithead": {
 		"configs", "discovery", "gateway", "gateway/admin", "gateway/breaker", "gateway/build", "gateway/config", "gateway/demo", "gateway/keep",

@@ -63,6 +63,8 @@ type Exchange struct {
 	BytesOut int64  // body bytes written to the client
 	Err      *Error // why the exchange failed and who caused it; nil when nothing did
 
+	Anatomy Anatomy // where the time went
+
 	upstreamDrop []string
 	upstreamSet  http.Header
 	upstreamAdd  http.Header
@@ -84,6 +86,7 @@ func (x *Exchange) Beside() *Exchange {
 		Scheme: x.Scheme, LocalPort: x.LocalPort,
 		Route: x.Route, Upstream: x.Upstream, Arm: x.Arm, ArmBy: x.ArmBy, Subset: x.Subset, Subject: x.Subject, Claims: x.Claims,
 		Cluster: x.Cluster, Session: x.Session, Retry: x.Retry, Refuge: x.Refuge, Circuit: x.Circuit, Deadline: x.Deadline, Pages: x.Pages,
+		Anatomy: Anatomy{Watch: x.Anatomy.Watch, Sampled: x.Anatomy.Sampled},
 	}
 }
 

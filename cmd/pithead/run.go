@@ -134,6 +134,7 @@ func adminHandler(metrics *obs.Metrics, log *slog.Logger) func(*server.Server, *
 			Routes:    func() []admin.RouteInfo { return routesView(s.Snapshot()) },
 			Endpoints: func() []admin.UpstreamInfo { return endpointsView(s.Snapshot()) },
 			Breakers:  func() []admin.BreakerInfo { return breakersView(s.Snapshot()) },
+			Labels:    s.Labels,
 
 			ForceBreaker: func(name, force, by string) (admin.BreakerInfo, error) {
 				return forceBreaker(s.Snapshot(), log, name, force, by)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/anatomy"
 )
 
 // Options are what the admin API shows and does. All functions are required
@@ -26,6 +27,7 @@ type Options struct {
 	Routes    func() []RouteInfo
 	Endpoints func() []UpstreamInfo
 	Breakers  func() []BreakerInfo
+	Labels    func() []anatomy.Named // of connections, as pithead-probe asks for them
 
 	// ForceBreaker has the breaker with this name open, closed or, with auto, left to
 	// itself. by is the address of whoever wants it.
@@ -38,7 +40,7 @@ type Options struct {
 
 func (o *Options) complete() bool {
 	return o.Metrics != nil && o.Ready != nil && o.Reload != nil && o.Config != nil && o.Status != nil && o.History != nil &&
-		o.Routes != nil && o.Endpoints != nil && o.Breakers != nil && o.ForceBreaker != nil && o.Explain != nil
+		o.Routes != nil && o.Endpoints != nil && o.Breakers != nil && o.Labels != nil && o.ForceBreaker != nil && o.Explain != nil
 }
 
 // endpoint is one entry of the table of routes.
@@ -75,6 +77,7 @@ func New(o Options) (http.Handler, error) {
 		"/-/endpoints":          {get: h.endpoints},
 		breakersPath:            {get: h.breakers},
 		breakersPath + "/":      {post: h.forceBreaker, writes: true},
+		"/-/labels":             {get: h.labels, unlimited: true},
 		"/-/explain":            {get: h.explainQuery, post: h.explainBody},
 		"/-/reload":             {post: h.reload, writes: true},
 	}}, nil

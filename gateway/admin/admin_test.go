@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+
+	"github.com/pithead/pithead/gateway/anatomy"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -77,6 +79,7 @@ func (d *daemon) options() Options {
 		Routes:    func() []RouteInfo { return routes },
 		History:   func() []Generation { return generations },
 		Endpoints: func() []UpstreamInfo { return endpoints },
+		Labels:    func() []anatomy.Named { return []anatomy.Named{{Label: 2, Route: "orders", Arm: "canary"}} },
 		Breakers:  func() []BreakerInfo { return nil },
 
 		ForceBreaker: func(string, string, string) (BreakerInfo, error) { return BreakerInfo{}, ErrNoBreaker },

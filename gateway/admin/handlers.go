@@ -56,6 +56,8 @@ func (h *handlers) generations(w http.ResponseWriter, _ *http.Request) {
 func (h *handlers) status(w http.ResponseWriter, _ *http.Request) { writeJSON(w, h.o.Status()) }
 func (h *handlers) routes(w http.ResponseWriter, _ *http.Request) { writeJSON(w, list(h.o.Routes())) }
 
+func (h *handlers) labels(w http.ResponseWriter, _ *http.Request) { writeJSON(w, list(h.o.Labels())) }
+
 func (h *handlers) endpoints(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, list(h.o.Endpoints()))
 }

@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/anatomy"
 	"github.com/pithead/pithead/gateway/breaker"
 	"github.com/pithead/pithead/gateway/canon"
 	"github.com/pithead/pithead/gateway/config"
@@ -35,6 +36,7 @@ type Env struct {
 	Pool    *keep.Pool
 	Log     *slog.Logger
 	Metrics *obs.Metrics
+	Kernel  *anatomy.Kernel // is told what connections are used for; may be nil
 }
 
 // compiler collects the parts of one snapshot and every mistake on the way.
@@ -66,6 +68,7 @@ func Compile(cfg *config.Config, env Env) (*Snapshot, error) {
 	c.namedBlocks()
 	c.errorPages()
 	snap.pages = c.pages
+	snap.watch = watchOf(&cfg.Anatomy)
 	var owned []string
 	snap.routes, owned = c.routes(proxy.New(proxy.Options{Log: env.Log}))
 	snap.table, snap.matches = c.table()

@@ -23,6 +23,7 @@ type compiledRoute struct {
 	allow   canon.Encoded
 	steps   []namedStep
 	handler http.Handler
+	watch   *gateway.Watch
 	metrics *obs.Route // set by Start
 }
 
@@ -48,7 +49,7 @@ func (r *compiledRoute) start() (awaited []<-chan struct{}) {
 func (c *compiler) routes(core http.Handler) (all []*compiledRoute, owned []string) {
 	for _, r := range c.cfg.Routes {
 		runtime.Gosched() // requests first
-		built := &compiledRoute{name: r.Name, to: c.clusters[r.To]}
+		built := &compiledRoute{name: r.Name, to: c.clusters[r.To], watch: c.watch(r)}
 		if r.To != "" {
 			c.used[r.To] = true
 		}

@@ -38,6 +38,7 @@ type Snapshot struct {
 	breakers *breaker.Registry
 	used     map[string]bool // upstreams that a route may send to
 	register *discovery.Registration
+	watch    *gateway.Watch    // of requests without a route
 	pages    gateway.Pages     // of all routes and of none; nil leaves errors as they are
 	awaited  []<-chan struct{} // closed when a step can do its work; set by Start
 	patience time.Time         // until when traffic should wait for what steps lack; set by Start
@@ -61,7 +62,7 @@ func (s *Snapshot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // route finds the route of r and enters it in x. It is not nil when one matches,
 // even if it refuses the request.
 func (s *Snapshot) route(r *http.Request, x *gateway.Exchange) (*compiledRoute, error) {
-	x.Pages = s.pages
+	x.Pages, x.Anatomy.Watch = s.pages, s.watch
 	policy, ok := s.canon[x.Listener]
 	if !ok {
 		policy = s.canon[""] // the listener went with a reload, the connection is still to be served
@@ -80,6 +81,7 @@ func (s *Snapshot) route(r *http.Request, x *gateway.Exchange) (*compiledRoute, 
 	}
 	rt := s.routes[s.matches[match.Rule].route]
 	x.Route = rt.name
+	x.Anatomy.Watch, x.Anatomy.Sampled = rt.watch, chance(rt.watch.Sample)
 	if rt.to != nil {
 		x.Cluster, x.Upstream = rt.to, rt.to.Name()
 	}

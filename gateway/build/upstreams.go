@@ -45,7 +45,7 @@ func (c *compiler) cluster(name string, u *config.Upstream) *upstream.Cluster {
 	key := fmt.Sprintf("cluster/%s/%s/%s/%s", name, c.cfg.Fingerprint(u), c.consulKey(u), tlsKey)
 	cluster, _ := keep.Get(c.scope, key, func() (*upstream.Cluster, error) {
 		return upstream.New(clusterOptions(name, u, upstream.Options{
-			Feed: feed, Stats: stats, Policy: policy, TLS: tlsConfig, Own: c.own, Log: c.Log.With("upstream", name),
+			Feed: feed, Stats: stats, Policy: policy, TLS: tlsConfig, Own: c.own, Kernel: c.Kernel, Log: c.Log.With("upstream", name),
 		})), nil
 	})
 	return cluster

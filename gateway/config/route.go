@@ -29,6 +29,9 @@ type Route struct {
 	Timeout time.Duration `yaml:"timeout"`
 	// BodyLimit bounds the body of a request. 0 allows none. Not for gRPC and upgraded connections. Default: 10MiB.
 	BodyLimit kind.Size `yaml:"body_limit"`
+	// Anatomy says of which requests it is found out where their time went. What it
+	// leaves out has its default, not what the top level says. Default: as at the top level.
+	Anatomy *Anatomy `yaml:"anatomy"`
 	// AllowEncoded lists characters that may stand percent-encoded in the path: `slash`, `percent`, `semicolon`. Default: none.
 	AllowEncoded []string `yaml:"allow_encoded"`
 }

@@ -34,6 +34,8 @@ type Root struct {
 	ErrorPages *Block `yaml:"error_pages,settings" kinds:"middleware"`
 	// AccessLog says where one line for each request goes.
 	AccessLog AccessLog `yaml:"access_log"`
+	// Anatomy says of which requests it is found out where their time went.
+	Anatomy Anatomy `yaml:"anatomy"`
 	// Reload says how changes of the files are noticed.
 	Reload Reload `yaml:"reload"`
 	// Shutdown is the order of the end after SIGTERM.

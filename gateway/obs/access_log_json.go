@@ -51,6 +51,7 @@ func appendJSON(b []byte, r *http.Request, x *gateway.Exchange, end time.Time) [
 	b = appendField(b, "user_agent", r.UserAgent())
 	b = appendField(b, "referer", refererWithoutSecrets(r.Referer()))
 	b = appendError(b, x.Err)
+	b = appendPhases(b, x)
 	return append(b, '}')
 }
 

@@ -49,7 +49,7 @@ func appendText(b []byte, r *http.Request, x *gateway.Exchange, end time.Time) [
 			b = append(b, '"')
 		}
 	}
-	return b
+	return appendPhaseWords(b, x)
 }
 
 // appendPlace writes where the request went: upstream, arm and endpoint, or "-".

@@ -3,6 +3,7 @@ package obs
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -30,6 +31,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	limitStores := c.m.limitStores
 	c.m.mu.Unlock()
 
+	c.m.saturation.collect(ch, time.Now())
 	for _, r := range routes {
 		r.collect(ch)
 	}

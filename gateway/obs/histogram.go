@@ -55,6 +55,15 @@ func (h *histogram) observe(limits *bounds, d time.Duration) {
 	}
 }
 
+// add counts in what another one has, which may go on changing.
+func (h *histogram) add(more *histogram) {
+	for i := range h.buckets {
+		h.buckets[i].Add(more.buckets[i].Load())
+	}
+	sum := math.Float64frombits(h.sum.Load()) + math.Float64frombits(more.sum.Load())
+	h.sum.Store(math.Float64bits(sum))
+}
+
 func (h *histogram) count() (n uint64) {
 	for i := range h.buckets {
 		n += h.buckets[i].Load()

@@ -27,6 +27,8 @@ type Metrics struct {
 	registry  *prometheus.Registry
 	upstreams atomic.Pointer[func() []UpstreamState]
 
+	saturation *saturation
+
 	panics     prometheus.Counter
 	logDropped prometheus.Counter
 	reloads    *prometheus.CounterVec
@@ -54,6 +56,7 @@ type Metrics struct {
 func NewMetrics(b Build) *Metrics {
 	m := &Metrics{
 		registry:   prometheus.NewRegistry(),
+		saturation: newSaturation(),
 		panics:     newCounter("panics_total", "Panics of handlers that were caught."),
 		logDropped: newCounter("access_log_dropped_total", "Lines of the access log that were dropped because its output was too slow or failed."),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -111,7 +114,7 @@ func (m *Metrics) Route(name string) *Route {
 	defer m.mu.Unlock()
 	r, ok := m.routes[name]
 	if !ok {
-		r = &Route{name: name}
+		r = &Route{name: name, saturation: m.saturation}
 		m.routes[name] = r
 	}
 	return r

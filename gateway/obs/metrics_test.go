@@ -38,6 +38,7 @@ func filled() *Metrics {
 	x := exchange()
 	x.Err = &gateway.Error{Status: 502, Reason: "upstream_reset", Cause: gateway.CauseUpstream}
 	x.Status = 502
+	x.Anatomy.Sampled, x.Anatomy.Known, x.Anatomy.Verdict = true, true, gateway.VerdictUpstream
 	r.End(x, "GET", epoch.Add(4*time.Millisecond))
 	r.Mirrored("shadow", "answered")
 	r.Limited("per-second", "refused")

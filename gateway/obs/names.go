@@ -23,6 +23,12 @@ var (
 		"The part of a request's time that the gateway itself took: all but the upstream's part.", "route", "upstream", "arm")
 	upstreamDurationDesc = desc("upstream_duration_seconds",
 		"The part of a request's time from the first attempt to the last byte of the answer.", "route", "upstream", "arm")
+	requestPhaseDesc = desc("request_phase_seconds",
+		"Where the time of sampled requests went (anatomy.sample).", "route", "arm", "phase")
+	slowRequestsDesc = desc("slow_requests_total",
+		"Requests that took longer than anatomy.slow, or failed, by who was to blame for most of it.", "route", "verdict")
+	saturationDesc = desc("saturation_seconds",
+		"How long work waits for this process: connections to be accepted, requests to be read, goroutines to run. Each is a mean over the last 10 to 20 seconds.", "part")
 	requestErrorsDesc = desc("request_errors_total",
 		"Requests that failed, by what went wrong and who caused it.", "route", "reason", "cause")
 	inFlightDesc = desc("requests_in_flight",
@@ -135,6 +141,7 @@ var (
 var collectedDescs = []*prometheus.Desc{
 	breakerStateDesc, breakerTransitionsDesc, breakerRefusedDesc, breakerFailuresDesc, breakerSlowDesc,
 	requestsDesc, requestDurationDesc, gatewayDurationDesc, upstreamDurationDesc,
+	requestPhaseDesc, slowRequestsDesc, saturationDesc,
 	requestErrorsDesc, inFlightDesc, requestBytesDesc, responseBytesDesc, mirrorRequestsDesc,
 	connectionsDesc, connectionsOpenedDesc, connectionsRefusedDesc,
 	endpointHealthyDesc, endpointActiveDesc, endpointAttemptsDesc, endpointFailuresDesc,

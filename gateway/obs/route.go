@@ -20,6 +20,9 @@ type Route struct {
 	errors   table[failure, atomic.Uint64]
 	mirrors  table[copied, atomic.Uint64]
 	limits   table[limited, atomic.Uint64]
+
+	verdicts   [gateway.Verdicts]atomic.Uint64
+	saturation *saturation // of the process
 }
 
 // target is where a request went.
@@ -36,7 +39,8 @@ type series struct {
 	whole    histogram
 	gateway  histogram
 	upstream histogram
-	seen     uint64 // requests at the last Retain; guarded by Metrics.mu
+	phases   atomic.Pointer[phases] // nil before the first sampled request
+	seen     uint64                 // requests at the last Retain; guarded by Metrics.mu
 }
 
 // Begin counts a request in. Each Begin needs one End.
@@ -61,6 +65,9 @@ func (r *Route) End(x *gateway.Exchange, method string, now time.Time) {
 	s.gateway.observe(&gatewayBounds, t.gateway)
 	if t.tried {
 		s.upstream.observe(&requestBounds, t.upstream)
+	}
+	if x.Anatomy.Known {
+		r.observePhases(s, x)
 	}
 }
 
@@ -92,6 +99,8 @@ func (r *Route) collect(ch chan<- prometheus.Metric) {
 	}
 	r.collectMirrors(ch)
 	r.collectLimits(ch)
+	r.collectVerdicts(ch)
+	r.collectPhases(ch)
 	for _, e := range r.series.all() {
 		labels := []string{r.name, e.key.upstream, e.key.arm}
 		e.value.requests.collect(ch, r.name, e.key.upstream, e.key.arm)

@@ -29,6 +29,7 @@ type body struct {
 	n      atomic.Int64
 	ended  atomic.Bool
 	waited time.Duration // in reads that are over
+	asked  atomic.Int64  // the same, for other goroutines
 	stall  stall
 }
 
@@ -40,7 +41,9 @@ func (b *body) Read(p []byte) (int, error) {
 	b.stall.begin(start)
 	n, err := b.read(p)
 	b.stall.end()
-	b.waited += time.Since(start)
+	took := time.Since(start)
+	b.waited += took
+	b.asked.Add(int64(took))
 	if err != nil {
 		b.stall.finish()
 	}

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/pithead/pithead/gateway/anatomy"
 )
 
 // phase says what would be lost if a connection were closed now.
@@ -47,6 +49,8 @@ type conn struct {
 	headerBy time.Time // when a PROXY header must have come; zero when none is awaited
 	ahead    []byte    // what came together with the header
 
+	kernel anatomy.Socket
+
 	parks bool  // it may be parked when it rests
 	space space // in the lot
 
@@ -61,6 +65,7 @@ var lanes atomic.Uint32
 func newConn(nc net.Conn, f *front, client netip.Addr, p place) *conn {
 	c := &conn{Conn: nc, front: f, client: client, lane: lanes.Add(1) % laneCount, place: p}
 	c.users.Store(1)
+	c.kernel.Init(nc)
 	if age := f.listener.Timeouts.MaxAge; age > 0 {
 		// Clients that came together, after a restart, must not all go together.
 		c.old = time.Now().Add(age - age/10 + rand.N(age/5+1))

@@ -26,6 +26,7 @@ func (s *Server) handler(f *front) http.Handler {
 		g := s.acquire(c.lane)
 		defer g.release(c.lane)
 		e := newEntry(f, c, w, r)
+		e.w.entry, e.w.conn, e.w.kernel = e, c, s.kernel
 		r = gateway.WithExchange(r, &e.x)
 		if r.Body != http.NoBody {
 			r.Body = &e.body
@@ -86,6 +87,7 @@ func (s *Server) finish(g *generation, e *entry, r *http.Request) {
 		route = g.routes[""]
 		route.Begin()
 	}
+	e.dissect(r, route, end)
 	route.End(&e.x, r.Method, end)
 	g.log.Log(r, &e.x, end)
 	if abort {

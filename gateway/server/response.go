@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/anatomy"
 )
 
 // connectionClose is shared by all answers that are the last on their connection. HTTP/2 turns it into
@@ -30,8 +31,13 @@ type response struct {
 	bytes  int64
 	tunnel *tunnel
 	body   *body
-	torn   bool  // a panic came after the head
-	stall  stall // HTTP/2 only
+	torn   bool // a panic came after the head
+
+	entry   *entry
+	conn    *conn
+	kernel  *anatomy.Kernel
+	blocked time.Duration // in writes that waited for the client
+	stall   stall         // HTTP/2 only
 }
 
 // Unwrap is for http.ResponseController.
@@ -47,6 +53,10 @@ func (w *response) WriteHeader(status int) {
 		if (w.aged || w.lame.Load()) && status != http.StatusSwitchingProtocols {
 			w.Header()["Connection"] = connectionClose
 		}
+		w.name(status)
+		if w.x.Told() {
+			w.tell()
+		}
 	}
 	w.before()
 	w.ResponseWriter.WriteHeader(status)
@@ -59,10 +69,26 @@ func (w *response) Write(p []byte) (int, error) {
 		w.WriteHeader(http.StatusOK)
 	}
 	w.before()
-	n, err := w.ResponseWriter.Write(p)
+	n, err := w.write(p)
 	w.after()
 	w.bytes += int64(n)
 	return n, err
+}
+
+func (w *response) write(p []byte) (int, error) {
+	if w.bytes+int64(len(p)) < buffered {
+		return w.ResponseWriter.Write(p)
+	}
+	begun := time.Now()
+	defer w.waited(begun)
+	return w.ResponseWriter.Write(p)
+}
+
+// waited notes that something was written since begun.
+func (w *response) waited(begun time.Time) {
+	if took := time.Since(begun); took >= copying {
+		w.blocked += took
+	}
 }
 
 // Flush implements http.Flusher for middlewares that look for it.
@@ -74,7 +100,9 @@ func (w *response) FlushError() error {
 		w.WriteHeader(http.StatusOK)
 	}
 	w.before()
+	begun := time.Now()
 	err := http.NewResponseController(w.ResponseWriter).Flush()
+	w.waited(begun)
 	w.after()
 	return err
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
+	"github.com/pithead/pithead/gateway/anatomy"
 	"github.com/pithead/pithead/gateway/build"
 	"github.com/pithead/pithead/gateway/config"
 	"github.com/pithead/pithead/gateway/keep"
@@ -43,6 +44,7 @@ type Server struct {
 	log     *slog.Logger
 	metrics *obs.Metrics
 	pool    *keep.Pool
+	kernel  *anatomy.Kernel
 	budget  *budget
 
 	compile  func(*config.Config) (snapshot, error) // build.Compile
@@ -85,7 +87,7 @@ type Status struct {
 // New makes a server that does nothing yet.
 func New(opt Options) *Server {
 	s := &Server{
-		opt: opt, log: opt.Log, metrics: opt.Metrics, pool: keep.NewPool(), budget: newBudget(),
+		opt: opt, log: opt.Log, metrics: opt.Metrics, pool: keep.NewPool(), kernel: anatomy.NewKernel(), budget: newBudget(),
 		doors: make(map[string]*door), caps: make(map[string]*caps), hurry: make(chan struct{}), fsnotify: fsnotify.NewWatcher,
 	}
 	s.life, s.cut = context.WithCancel(context.Background())
@@ -101,7 +103,7 @@ func New(opt Options) *Server {
 }
 
 func (s *Server) buildEnv() build.Env {
-	return build.Env{Pool: s.pool, Log: s.log, Metrics: s.metrics}
+	return build.Env{Pool: s.pool, Log: s.log, Metrics: s.metrics, Kernel: s.kernel}
 }
 
 // Run loads the configuration, serves until ctx ends, and drains. It returns an
@@ -151,6 +153,9 @@ func (s *Server) abandon() {
 
 // Hurry shortens a shutdown: no more delays, and what still runs is cut off.
 func (s *Server) Hurry() { s.hasten.Do(func() { close(s.hurry) }) }
+
+// Labels are what the labels of connections stand for.
+func (s *Server) Labels() []anatomy.Named { return s.kernel.Labels() }
 
 // Status is the present state.
 func (s *Server) Status() Status {

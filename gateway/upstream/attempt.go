@@ -41,6 +41,8 @@ type attempt struct {
 	retry  *retries           // counts the attempt as a retry; nil if it is none
 	judged judged
 
+	socket    *trackedConn // of the attempt; nil while there is none, and for one that is not followed
+	shared    bool         // the connection carries several requests at a time
 	transport *http.Transport
 	resp      *http.Response // the head of the answer; nil while there is none
 	grpc      bool           // it answers a gRPC call
@@ -108,7 +110,9 @@ func (c *Cluster) try(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Reque
 		a.retry = c.opts.Stats.retries
 		a.retry.active.Add(1)
 	}
+	watching := a.follow(req)
 	resp, err = a.transport.RoundTrip(out)
+	watching.end()
 	_, unsent = errors.AsType[*dialError](err)
 	unsent = unsent && !a.send.begun.Load()
 	a.send.release(unsent)
@@ -200,6 +204,7 @@ func (c *Cluster) begin(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Req
 	if x.UpstreamStart.IsZero() {
 		x.UpstreamStart = now
 	}
+	x.Anatomy.Begin(now)
 	ep.Stats.Requests.Add(1)
 
 	ctx, cancel := context.WithCancelCause(req.Context())
@@ -249,6 +254,7 @@ func (a *attempt) take(req *http.Request, resp *http.Response) error {
 	a.resp, a.grpc = resp, gateway.IsGRPC(req)
 	a.observeHead(now, resp.StatusCode)
 	a.observeCircuit(req, resp, stream)
+	a.askKernel(now)
 	if !a.watch.head(limit, stream) {
 		return context.Cause(a.ctx)
 	}

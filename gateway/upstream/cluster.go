@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/anatomy"
 )
 
 // Options say what an upstream is like.
@@ -41,6 +42,8 @@ type Options struct {
 	Zone      ZoneOptions   // which endpoints are near; the zero value prefers none
 	MaxAge    time.Duration // of connections; 0 is for ever
 	SlowStart time.Duration // over which an endpoint that joins gets to its full share; 0 is at once
+
+	Kernel *anatomy.Kernel // is told what connections are used for; nil is told nothing
 
 	Own *Own         // where this process listens, which no name may lead to
 	Log *slog.Logger // says which upstream it is about

@@ -48,7 +48,7 @@ func newDialer(o *Options) dialFunc {
 		if err != nil {
 			return nil, &dialError{err}
 		}
-		return conn, nil
+		return track(o.Kernel, conn), nil
 	}
 }
 

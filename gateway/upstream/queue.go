@@ -71,7 +71,12 @@ func (c *Cluster) acquire(ctx context.Context, x *gateway.Exchange) (*gateway.En
 			return ep, err
 		}
 	}
-	return c.wait(ctx, x)
+	begun := time.Now()
+	ep, err := c.wait(ctx, x)
+	if x.UpstreamStart.IsZero() {
+		x.Anatomy.Room += time.Since(begun)
+	}
+	return ep, err
 }
 
 // pickFree chooses an endpoint and takes a place there. The policy has the first
