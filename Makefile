@@ -37,6 +37,10 @@ run: build ## start the gateway on :8080 with stable and canary demo upstreams i
 run-consul: build $(BIN)/consul ## the same, with the upstreams registered in a real Consul agent
 	$(BIN)/pithead demo --consul $(BIN)/consul
 
+.PHONY: provider
+provider: test/oidc/node_modules/.package-lock.json ## an OpenID provider at 127.0.0.1:9100 to try logins and tokens with; needs Node.js 18 and npm
+	@cd test/oidc && exec node provider.mjs --port $(or $(PORT),9100)
+
 ## ---- check
 
 .PHONY: test
@@ -62,6 +66,7 @@ docker: $(BIN)/consul $(BIN)/promtool ## the images and all files of docker/, ch
 .PHONY: oidc
 oidc: test/oidc/node_modules/.package-lock.json ## logins at a real OpenID provider, by a real browser; needs Node.js 18, npm and Chromium
 	go test -race -count=1 -tags oidc ./test/oidc
+	go test -race -count=1 -tags oidc -run ProtectDocs ./cmd/pithead
 
 .PHONY: probe-test
 probe-test: ## the tests of the probe in full length, as root: they fail where they would be skipped

@@ -21,7 +21,7 @@ import (
 //
 //   - A ```yaml fence that begins with `# NAME.yaml` is saved under that name.
 //   - In a ```sh fence, lines that begin with `$ ` are typed; the lines below are what they
-//     print, in which `...` stands for anything. A line that ends in a backslash goes on.
+//     print, in which `...` stands for anything but nothing. A line that ends in a backslash goes on.
 //   - A command that ends in ` &` runs on, and the next one is typed when it listens.
 //
 // Ports of 127.0.0.1 and localhost are others in the test, and so is what swap says. It
@@ -193,8 +193,8 @@ func dialled(addr string) error {
 
 // matches says whether a command has printed what the page says.
 func matches(want, got string) bool {
-	pattern := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSpace(want)), `\.\.\.`, `(?s:.*)`)
-	return regexp.MustCompile(`^` + pattern + `$`).MatchString(strings.TrimSpace(got))
+	pattern := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSpace(want)), `\.\.\.`, `(?s:.+)`)
+	return regexp.MustCompile(`^` + pattern + `$`).MatchString(strings.TrimSpace(strings.ReplaceAll(got, "\r\n", "\n")))
 }
 
 // ports gives free ports for those of a page.
@@ -233,9 +233,10 @@ func TestWalkMatches(t *testing.T) {
 		{"", "x", false},
 		{"100 200", "  100 200\n\n", true},
 		{"100 200", "99 200\n1 502", false},
-		{"HTTP/1.1 401 ...\n...\nWww: a", "HTTP/1.1 401 Unauthorized\r\nX: y\nWww: a\n", true},
+		{"HTTP/1.1 401 ...\n...\nWww: a", "HTTP/1.1 401 Unauthorized\r\nX: y\r\nWww: a\n", true},
 		{"a...z", "a\nb", false},
 		{"a.c", "abc", false},
+		{"...", "", false},
 	} {
 		if matches(c.want, c.got) != c.same {
 			t.Errorf("want %q, got %q: %v", c.want, c.got, !c.same)

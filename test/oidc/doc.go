@@ -3,6 +3,8 @@
 //
 //	make oidc
 //
+// `make provider` starts it to try things with.
+//
 // One test follows redirects and fills in forms as a browser would, another one has Chromium
 // do it.
 package oidc
