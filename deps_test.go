@@ -33,6 +33,7 @@ var rooms = map[string][]string{
 	"cmd/pithead-probe":           {"bpf", "gateway/anatomy"},
 	"gateway/transcode":           {"gateway", "gateway/transcode/wire"},
 	"gateway/transcode/wire":      {},
+	"gateway/openapi":             {"gateway", "gateway/transcode"},
 	"gateway/demo":                {"gateway/demo/ordersv1"},
 	"gateway/demo/ordersv1":       {},
 	"gateway/canon":               {"gateway"},
@@ -44,7 +45,7 @@ var rooms = map[string][]string{
 	"gateway/balance/balancetest": {"gateway"},
 	"gateway/upstream":            {"gateway", "gateway/anatomy", "gateway/keep"},
 	"gateway/proxy":               {"gateway", "gateway/canon"},
-	"middleware":                  {"gateway", "gateway/breaker", "gateway/canon", "gateway/httpsig", "gateway/jwks", "gateway/keep", "gateway/kind", "gateway/limiter", "gateway/limiter/shared", "gateway/obs", "gateway/sealed", "gateway/siphash", "gateway/transcode"},
+	"middleware":                  {"gateway", "gateway/breaker", "gateway/canon", "gateway/httpsig", "gateway/jwks", "gateway/keep", "gateway/kind", "gateway/limiter", "gateway/limiter/shared", "gateway/obs", "gateway/openapi", "gateway/sealed", "gateway/siphash", "gateway/transcode"},
 	"middleware/middlewaretest":   {"gateway", "gateway/config", "gateway/keep", "gateway/kind", "gateway/obs", "middleware"},
 	"discovery":                   {"gateway", "gateway/keep", "gateway/kind"},
 	"discovery/discoverytest":     {"gateway", "discovery"},
@@ -91,7 +92,7 @@ var outside = map[string]string{
 	"github.com/pires/go-proxyproto":      "gateway/server gateway/upstream",
 	"github.com/cilium/ebpf":              "bpf",
 	"github.com/bufbuild/protocompile":    "gateway/transcode",
-	"github.com/getkin/kin-openapi":       "gateway/transcode",
+	"github.com/getkin/kin-openapi":       "gateway/transcode gateway/openapi",
 	"net/http/pprof":                      "",
 }
 

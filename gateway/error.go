@@ -38,6 +38,15 @@ type Error struct {
 	Allow      string        // for 405: the value of Allow
 	GRPC       int           // status of gRPC calls; 0 is the one that Status maps to
 	Challenge  string        // for 401 and 403: the value of WWW-Authenticate
+	Violations []Violation   // what is wrong one by one; nil when Msg says it all
+}
+
+// Violation is one of several things that are wrong with a request.
+type Violation struct {
+	In      string `json:"in"`                // "body", "path", "query", "header" or "cookie"
+	Name    string `json:"name,omitempty"`    // of the parameter; "" in a body
+	Pointer string `json:"pointer,omitempty"` // RFC 6901, as a URI fragment; "" is all of a parameter
+	Detail  string `json:"detail"`
 }
 
 func (e *Error) Error() string {

@@ -22,6 +22,8 @@ type problem struct {
 	Detail string `json:"detail,omitempty"`
 	Reason string `json:"reason"`
 	ID     string `json:"request_id,omitempty"`
+
+	Errors []Violation `json:"errors,omitempty"`
 }
 
 // Fail answers r with err and records it in the exchange. It is the only place
@@ -75,7 +77,7 @@ func pageOf(r *http.Request, x *Exchange, e *Error) (page Page) {
 	if page.MediaType == "" {
 		body, _ := json.Marshal(problem{ // strings and ints: cannot fail
 			Type: "about:blank", Title: http.StatusText(e.Status), Status: e.Status,
-			Detail: e.Msg, Reason: e.Reason, ID: x.ID,
+			Detail: e.Msg, Reason: e.Reason, ID: x.ID, Errors: e.Violations,
 		})
 		body = append(body, '\n')
 		page.MediaType, page.Body = "application/problem+json", body

@@ -50,6 +50,15 @@ type Step struct {
 	// it. May be nil.
 	Lacking func() []string
 
+	// Warnings are what works and what the operator may not mean, each with its place
+	// in the file that it is about. `pithead check` prints them.
+	Warnings []string
+
+	// OpenAPI makes the document of what clients can ask of the step, for people who
+	// write clients. auth are the kinds of the steps before it that ask who is calling.
+	// May be nil; no request waits for it.
+	OpenAPI func(auth []string) ([]byte, error)
+
 	// Explain does a dry run for `pithead explain`: it may set fields of x as
 	// the middleware would, and says in one line what it would do. One that would
 	// answer by itself sets x.Status, and what follows is not asked. Required.

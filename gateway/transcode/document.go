@@ -147,6 +147,9 @@ func (d *Document) position(origins ...*openapi3.Origin) Position {
 	return Position{File: d.File}
 }
 
+// Position is where an element of the document stands: the first place that is known.
+func (d *Document) Position(origins ...*openapi3.Origin) Position { return d.position(origins...) }
+
 // secured says whether all ways to use an operation ask who the caller is: an empty
 // requirement among the alternatives makes it optional.
 func secured(all openapi3.SecurityRequirements, own *openapi3.SecurityRequirements) bool {
