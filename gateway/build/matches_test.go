@@ -110,7 +110,7 @@ func TestRouteNeedsUpstream(t *testing.T) {
 			}
 		})
 	}
-	const wants = "a route needs `to`, or `respond` or `redirect` in `use`"
+	const wants = "a route needs `to`, or `respond`, `redirect` or `mock` in `use`"
 	f("nothing", "routes:\n  - {match: {}}\n", "2:5: "+wants)
 	f("a step that goes on", "routes:\n  - {match: {}, use: [{headers: {request: {remove: [x]}}}]}\n", "2:5: "+wants)
 	f("a step that is wrong", "routes:\n  - {match: {}, use: [{respond: {status: 1}}]}\n", "2:42: 1 is not from 200 to 599")

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -116,7 +117,7 @@ func (c *compiler) chain(r *config.Route, rt *compiledRoute) []namedStep {
 		c.public(r, steps)
 	}
 	if r.To == "" && !answers && whole && !c.partial {
-		c.fail(&r.To, "a route needs `to`, or `respond` or `redirect` in `use`")
+		c.fail(&r.To, "a route needs `to`, or `respond`, `redirect` or `mock` in `use`")
 	}
 	return steps
 }
@@ -153,7 +154,20 @@ func (c *compiler) step(r *config.Route, rt *compiledRoute, b *config.Block, ord
 		}
 		return namedStep{}, false
 	}
+	c.warn(block, step.Warnings)
 	return namedStep{step, b.Kind}, true
+}
+
+// warn passes on what a step has to say to the operator. A named block says it once,
+// however many routes use it.
+func (c *compiler) warn(block *config.Block, warnings []string) {
+	for _, warning := range warnings {
+		for _, w := range block.Errors(errors.New(warning)) {
+			if !slices.ContainsFunc(c.cfg.Warnings, func(told *config.Error) bool { return told.Pos == w.Pos && told.Msg == w.Msg }) {
+				c.cfg.Warnings = append(c.cfg.Warnings, w)
+			}
+		}
+	}
 }
 
 // closedStep stands for a step whose sealed settings nobody has opened, in
