@@ -69,7 +69,7 @@ type PageText struct {
 	// File holds the text. It is read when the configuration is loaded, and again
 	// with every reload; relative paths start at the file that names it. At most
 	// 1MiB. Required.
-	File string `yaml:"file"`
+	File kind.Path `yaml:"file"`
 
 	text string
 }
@@ -269,7 +269,7 @@ func newPageForms(p ErrorPage, path, dir string) (*pageForms, error) {
 		}
 		text, at := f.text.text, path+"."+f.name
 		if f.text.File != "" {
-			body, err := readSmall(inDir(dir, f.text.File))
+			body, err := readSmall(inDir(dir, string(f.text.File)))
 			if err != nil {
 				errs = append(errs, kind.At(at+".file", "%w", err))
 				continue

@@ -25,7 +25,8 @@ type Env struct {
 	Match Match           // how the route matches
 	To    gateway.Cluster // where the route goes unless a middleware says otherwise; nil without an upstream
 
-	// Upstream finds any configured upstream by name.
+	// Upstream finds any configured upstream by name. It is for the time in which the
+	// middleware is built, and for no longer.
 	Upstream func(name string) (gateway.Cluster, bool)
 
 	// Key is the stable name of this block for values that outlive a reload:

@@ -37,7 +37,7 @@ type RespondConfig struct {
 	// File holds the body. It is read when the configuration is loaded, and again
 	// with every reload; relative paths start at the file that names it. At most
 	// 1MiB. Default: none.
-	File string `yaml:"file"`
+	File kind.Path `yaml:"file"`
 	// ContentType of the body. Default: by the ending of the file, html, json, xml, css,
 	// js or svg, else `text/plain; charset=utf-8`.
 	ContentType string `yaml:"content_type"`
@@ -97,7 +97,7 @@ func newRespond(c RespondConfig, env Env) (gateway.Step, error) {
 	m := &respond{status: c.Status, body: []byte(c.Body), header: headerLines(c.Headers)}
 	if c.File != "" {
 		var err error
-		if m.body, err = readSmall(inDir(env.Dir, c.File)); err != nil {
+		if m.body, err = readSmall(inDir(env.Dir, string(c.File))); err != nil {
 			return gateway.Step{}, kind.At("file", "%w", err)
 		}
 	}
@@ -108,7 +108,7 @@ func newRespond(c RespondConfig, env Env) (gateway.Step, error) {
 	if len(m.body) > 0 {
 		say("X-Content-Type-Options", "nosniff")
 		if c.ContentType == "" {
-			c.ContentType = contentTypeOf(c.File)
+			c.ContentType = contentTypeOf(string(c.File))
 		}
 		say("Content-Type", c.ContentType)
 	}

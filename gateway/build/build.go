@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/pithead/pithead/gateway"
@@ -37,19 +38,30 @@ type Env struct {
 	Log     *slog.Logger
 	Metrics *obs.Metrics
 	Kernel  *anatomy.Kernel // is told what connections are used for; may be nil
+
+	// Old is the snapshot in use, whose routes the new one takes over as far as nothing
+	// has changed for them. It must not be closed before the new one is compiled. Nil
+	// when there is none.
+	Old *Snapshot
 }
 
 // compiler collects the parts of one snapshot and every mistake on the way.
 type compiler struct {
 	Env
+	old      *Snapshot
 	cfg      *config.Config
 	scope    *keep.Scope
 	clusters map[string]*upstream.Cluster
+	kept     map[*config.Upstream][]string                          // as in Snapshot
 	own      *upstream.Own                                          // where the process listens; set when a snapshot starts
 	blocks   map[string]kind.Settings[middleware.Env, gateway.Step] // the named ones without a mistake
+	built    []*compiledRoute                                       // what the snapshot holds of routes
 	used     map[string]bool                                        // upstreams that a route may send to
 	pages    gateway.Pages                                          // of the top level; nil for none
 	errs     config.Errors
+
+	meanings     map[string]meaning // of the blocks under `middleware`
+	pagesMeaning meaning
 
 	// partial is set when config has found mistakes: what seems to be missing may
 	// only have been misspelt.
@@ -60,17 +72,23 @@ type compiler struct {
 // that a start would reject.
 func Compile(cfg *config.Config, env Env) (*Snapshot, error) {
 	c := newCompiler(cfg, env)
-	snap := &Snapshot{Config: cfg, metrics: env.Metrics, scope: c.scope, clusters: c.clusters, used: c.used}
+	snap := &Snapshot{Config: cfg, metrics: env.Metrics, scope: c.scope, clusters: c.clusters, kept: c.kept, used: c.used}
 	snap.tls = c.certificates()
 	c.accessLog()
 	c.upstreams()
 	snap.own = c.own
 	c.namedBlocks()
 	c.errorPages()
-	snap.pages = c.pages
+	snap.pages, snap.pagesMeaning, snap.meanings = c.pages, c.pagesMeaning, c.meanings
 	snap.watch = watchOf(&cfg.Anatomy)
 	var owned []string
 	snap.routes, owned = c.routes(proxy.New(proxy.Options{Log: env.Log}))
+	c.built = snap.routes
+	snap.close = sync.OnceValue(c.release)
+	snap.byConfig = make(map[*config.Route]*compiledRoute, len(snap.routes))
+	for i, r := range cfg.Routes {
+		snap.byConfig[r] = snap.routes[i]
+	}
 	snap.table, snap.matches = c.table()
 	snap.canon = c.canon(snap.routes, owned)
 	snap.register = c.registration()
@@ -99,7 +117,7 @@ func Mistakes(cfg *config.Config, found error, env Env) error {
 	c.upstreams()
 	c.namedBlocks()
 	c.errorPages()
-	c.routes(http.NotFoundHandler())
+	c.built, _ = c.routes(http.NotFoundHandler())
 	c.registration()
 	told := make(map[config.Pos]bool, len(errs))
 	for _, e := range errs {
@@ -112,16 +130,26 @@ func Mistakes(cfg *config.Config, found error, env Env) error {
 
 func newCompiler(cfg *config.Config, env Env) *compiler {
 	return &compiler{
-		Env: env, cfg: cfg, scope: env.Pool.Scope(), clusters: make(map[string]*upstream.Cluster),
+		Env: env, old: env.Old, cfg: cfg, meanings: make(map[string]meaning), scope: env.Pool.Scope(), clusters: make(map[string]*upstream.Cluster),
+		kept:   make(map[*config.Upstream][]string),
 		blocks: make(map[string]kind.Settings[middleware.Env, gateway.Step]), used: make(map[string]bool),
 	}
 }
 
 // abandon lets go of what was made for a configuration that is refused.
 func (c *compiler) abandon() {
-	if err := c.scope.Close(); err != nil {
+	if err := c.release(); err != nil {
 		c.Log.Warn("closing what a refused configuration had made", "error", err)
 	}
+}
+
+// release lets go of what the snapshot has in keep.
+func (c *compiler) release() error {
+	errs := []error{c.scope.Close()}
+	for _, r := range c.built {
+		errs = append(errs, r.release())
+	}
+	return errors.Join(errs...)
 }
 
 // fail records a mistake at a field of the configuration.

@@ -11,6 +11,7 @@ func (c *compiler) errorPages() {
 	var pages middleware.ErrorPagesConfig
 	err := b.Decode(&pages)
 	if err == nil {
+		c.pagesMeaning = meaningOf(b, pages)
 		c.pages, err = middleware.NewErrorPages(pages, b.Dir())
 	}
 	if err != nil {

@@ -17,16 +17,23 @@ type matchOf struct{ route, match int }
 
 // table makes a rule of each match of each route.
 func (c *compiler) table() (*route.Table, []matchOf) {
-	var rules []route.Rule
-	var from []matchOf
+	places := make([]route.Place, 0, len(c.cfg.Routes))
+	from := make([]matchOf, 0, len(c.cfg.Routes))
 	for i, r := range c.cfg.Routes {
 		for j := range r.Match {
-			rule := ruleOf(&r.Match[j])
-			rule.Name, rule.Route = r.Name, i
-			rules, from = append(rules, rule), append(from, matchOf{i, j})
+			places, from = append(places, route.Place{Key: &r.Match[j], Route: i}), append(from, matchOf{i, j})
 		}
 	}
-	table, err := route.New(rules)
+	var old *route.Table
+	if c.old != nil {
+		old = c.old.table
+	}
+	table, err := route.Renew(old, places, func(i int) route.Rule {
+		r := c.cfg.Routes[from[i].route]
+		rule := ruleOf(&r.Match[from[i].match])
+		rule.Name = r.Name
+		return rule
+	})
 	bad, ok := errors.AsType[route.RuleErrors](err)
 	if err != nil && !ok {
 		c.fail(&c.cfg.Routes, "%w", err)

@@ -7,10 +7,12 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"sync/atomic"
 
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/canon"
 	"github.com/pithead/pithead/gateway/config"
+	"github.com/pithead/pithead/gateway/keep"
 	"github.com/pithead/pithead/gateway/kind"
 	"github.com/pithead/pithead/gateway/obs"
 	"github.com/pithead/pithead/gateway/upstream"
@@ -25,7 +27,12 @@ type compiledRoute struct {
 	steps   []namedStep
 	handler http.Handler
 	watch   *gateway.Watch
-	metrics *obs.Route // set by Start
+	metrics *obs.Route // set by the Start of the first snapshot
+
+	users atomic.Int64                 // snapshots that have the route
+	scope *keep.Scope                  // what its steps keep; closed with the last of them
+	asked map[string]*upstream.Cluster // the upstreams that it knows; nil for one that was not there
+	reads readings                     // of the files that its own blocks name
 }
 
 // namedStep is a step under the name that the route file gives it.
@@ -45,30 +52,50 @@ func (r *compiledRoute) start() (awaited []<-chan struct{}) {
 	return awaited
 }
 
-// routes builds every route's chain around the proxy core. owned are the headers
-// that only middlewares may produce, of all routes together.
+// routes builds every route's chain around the proxy core, unless the snapshot before
+// has it. owned are the headers that only middlewares may produce, of all routes
+// together.
 func (c *compiler) routes(core http.Handler) (all []*compiledRoute, owned []string) {
+	all = make([]*compiledRoute, 0, len(c.cfg.Routes))
 	for _, r := range c.cfg.Routes {
-		runtime.Gosched() // requests first
-		built := &compiledRoute{name: r.Name, to: c.clusters[r.To], watch: c.watch(r)}
-		if r.To != "" {
-			c.used[r.To] = true
+		rt := c.taken(r)
+		if rt == nil {
+			runtime.Gosched() // requests first
+			rt = c.route(r, core)
 		}
-		var err error
-		if built.allow, err = canon.ParseEncoded(r.AllowEncoded); err != nil {
-			c.fail(&r.AllowEncoded, "%w", err)
+		for name, cluster := range rt.asked {
+			if cluster != nil {
+				c.used[name] = true
+			}
 		}
-		built.steps = c.chain(r, built)
-		handler := core
-		for _, step := range slices.Backward(built.steps) {
-			handler = step.Wrap(handler)
+		for _, step := range rt.steps {
 			owned = append(owned, step.Owns...)
 		}
-		built.handler = withBounds(handler, r)
-		all = append(all, built)
+		all = append(all, rt)
 	}
 	slices.Sort(owned)
 	return all, slices.Compact(owned)
+}
+
+// route builds one route.
+func (c *compiler) route(r *config.Route, core http.Handler) *compiledRoute {
+	rt := &compiledRoute{name: r.Name, watch: c.watch(r), scope: c.Pool.Scope(), asked: make(map[string]*upstream.Cluster)}
+	rt.users.Store(1)
+	if r.To != "" {
+		rt.to = c.clusters[r.To]
+		rt.asked[r.To] = rt.to
+	}
+	var err error
+	if rt.allow, err = canon.ParseEncoded(r.AllowEncoded); err != nil {
+		c.fail(&r.AllowEncoded, "%w", err)
+	}
+	rt.steps = c.chain(r, rt)
+	handler := core
+	for _, step := range slices.Backward(rt.steps) {
+		handler = step.Wrap(handler)
+	}
+	rt.handler = withBounds(handler, r)
+	return rt
 }
 
 // namedBlocks decodes the named middlewares, used or not: a mistake in one is
@@ -77,6 +104,7 @@ func (c *compiler) namedBlocks() {
 	for _, name := range slices.Sorted(maps.Keys(c.cfg.Middleware)) {
 		if settings, ok := decodeBlock(c, middleware.Kinds, c.cfg.Middleware[name], nil); ok {
 			c.blocks[name] = settings
+			c.meanings[name] = meaningOf(c.cfg.Middleware[name], settings.Value)
 		}
 	}
 }
@@ -133,17 +161,21 @@ func (c *compiler) kindOf(b *config.Block) string {
 // step builds one entry of `use`.
 func (c *compiler) step(r *config.Route, rt *compiledRoute, b *config.Block, ordinals map[string]int) (namedStep, bool) {
 	block, key, settings, ok := c.block(r, b, ordinals)
-	find := &finder{c: c}
+	find := &finder{c: c, asked: rt.asked}
 	to, built := find.upstream(r.To)
 	if !ok || !built && (r.To != "" || c.partial) {
 		return namedStep{}, false // what is missing has been reported
 	}
+	if block == b {
+		if paths := filesIn(settings.Value); len(paths) > 0 { // read before the step reads them: a change in between is seen
+			rt.reads = append(rt.reads, reading{paths, contentOf(paths)})
+		}
+	}
 	step, err := settings.Build(middleware.Env{
 		Route: r.Name, Match: matchFor(r), To: to, Upstream: find.upstream,
-		Key: key, Keep: c.scope, Metrics: func() *obs.Route { return rt.metrics }, Process: c.Metrics,
+		Key: key, Keep: rt.scope, Metrics: func() *obs.Route { return rt.metrics }, Process: c.Metrics,
 		Dir: block.Dir(), Pages: c.pages, Log: c.Log.With("route", r.Name, "middleware", b.Kind),
 	})
-	find.done = true
 	if err != nil {
 		mistakes := block.Errors(err)
 		if c.cfg.Closed(mistakes) {
@@ -203,26 +235,4 @@ func (c *compiler) block(r *config.Route, b *config.Block, ordinals map[string]i
 	ordinals[b.Kind]++
 	settings, ok = decodeBlock(c, middleware.Kinds, b, nil)
 	return b, key, settings, ok
-}
-
-// finder finds upstreams for one step. While the step is built it also learns
-// which ones its route may send to; afterwards requests may ask it.
-type finder struct {
-	c      *compiler
-	done   bool
-	missed bool // an upstream was asked for that has mistakes of its own
-}
-
-func (f *finder) upstream(name string) (gateway.Cluster, bool) {
-	cluster, ok := f.c.clusters[name]
-	switch {
-	case !ok:
-		if !f.done && f.c.cfg.Upstreams[name] != nil {
-			f.missed = true
-		}
-		return nil, false // no nil *Cluster in an interface
-	case !f.done:
-		f.c.used[name] = true
-	}
-	return cluster, true
 }

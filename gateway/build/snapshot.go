@@ -25,23 +25,28 @@ import (
 type Snapshot struct {
 	Config *config.Config
 
-	metrics  *obs.Metrics
-	scope    *keep.Scope
-	ready    *atomic.Bool              // this process has been ready once; kept
-	tls      map[string]secureListener // by listener
-	canon    map[string]*canon.Policy  // by listener, and "" for any other
-	table    *route.Table
-	matches  []matchOf        // by the rules of the table
-	routes   []*compiledRoute // parallel to Config.Routes
-	clusters map[string]*upstream.Cluster
-	own      *upstream.Own
-	breakers *breaker.Registry
-	used     map[string]bool // upstreams that a route may send to
-	register *discovery.Registration
-	watch    *gateway.Watch    // of requests without a route
-	pages    gateway.Pages     // of all routes and of none; nil leaves errors as they are
-	awaited  []<-chan struct{} // closed when a step can do its work; set by Start
-	patience time.Time         // until when traffic should wait for what steps lack; set by Start
+	metrics      *obs.Metrics
+	scope        *keep.Scope
+	ready        *atomic.Bool              // this process has been ready once; kept
+	tls          map[string]secureListener // by listener
+	canon        map[string]*canon.Policy  // by listener, and "" for any other
+	table        *route.Table
+	matches      []matchOf        // by the rules of the table
+	routes       []*compiledRoute // parallel to Config.Routes
+	byConfig     map[*config.Route]*compiledRoute
+	meanings     map[string]meaning // of the blocks under `middleware`
+	clusters     map[string]*upstream.Cluster
+	kept         map[*config.Upstream][]string // what a cluster has in keep, if its block says all that it is made of
+	own          *upstream.Own
+	breakers     *breaker.Registry
+	used         map[string]bool // upstreams that a route may send to
+	register     *discovery.Registration
+	watch        *gateway.Watch // of requests without a route
+	pages        gateway.Pages  // of all routes and of none; nil leaves errors as they are
+	pagesMeaning meaning
+	awaited      []<-chan struct{} // closed when a step can do its work; set by Start
+	close        func() error      // once
+	patience     time.Time         // until when traffic should wait for what steps lack; set by Start
 }
 
 // ServeHTTP serves a request that has an exchange: refuse or canonicalise,
@@ -99,7 +104,9 @@ func (s *Snapshot) Start() {
 		s.patience = time.Now().Add(lackingWait)
 	}
 	for _, r := range s.routes {
-		r.metrics = s.metrics.Route(r.name)
+		if r.metrics == nil { // else it serves already
+			r.metrics = s.metrics.Route(r.name)
+		}
 	}
 	s.own.Set(ownAddresses(s.Config))
 	for _, c := range s.clusters {
@@ -207,4 +214,4 @@ func (s *Snapshot) Clusters() []*upstream.Cluster {
 func (s *Snapshot) Breakers() *breaker.Registry { return s.breakers }
 
 // Close ends what no other snapshot shares. Requests in flight are not cut off.
-func (s *Snapshot) Close() error { return s.scope.Close() }
+func (s *Snapshot) Close() error { return s.close() }

@@ -34,15 +34,22 @@ func (c *compiler) upstreams() {
 }
 
 func (c *compiler) cluster(name string, u *config.Upstream) *upstream.Cluster {
-	feed := c.feed(name, u)
+	if cluster := c.takenCluster(name, u); cluster != nil {
+		return cluster
+	}
+	feed, feedKey := c.feed(name, u)
 	policy := c.policy(name, u)
 	tlsConfig, tlsKey, ok := c.upstreamTLS(u)
 	if feed == nil || policy == nil || !ok {
 		return nil
 	}
+	statsKey := "stats/" + name
 	// Neither of these can fail.
-	stats, _ := keep.Get(c.scope, "stats/"+name, func() (*upstream.StatsStore, error) { return upstream.NewStatsStore(), nil })
+	stats, _ := keep.Get(c.scope, statsKey, func() (*upstream.StatsStore, error) { return upstream.NewStatsStore(), nil })
 	key := fmt.Sprintf("cluster/%s/%s/%s/%s", name, c.cfg.Fingerprint(u), c.consulKey(u), tlsKey)
+	if u.Discover.Kind != consulKind && u.TLS == nil { // the others have settings from elsewhere
+		c.kept[u] = []string{feedKey, statsKey, key}
+	}
 	cluster, _ := keep.Get(c.scope, key, func() (*upstream.Cluster, error) {
 		return upstream.New(clusterOptions(name, u, upstream.Options{
 			Feed: feed, Stats: stats, Policy: policy, TLS: tlsConfig, Own: c.own, Kernel: c.Kernel, Log: c.Log.With("upstream", name),
@@ -129,10 +136,11 @@ func (c *compiler) consulKey(u *config.Upstream) string {
 
 const consulKind = "consul"
 
-func (c *compiler) feed(name string, u *config.Upstream) *upstream.Feed {
+// feed is the feed of an upstream, and what it is kept under.
+func (c *compiler) feed(name string, u *config.Upstream) (feed *upstream.Feed, key string) {
 	settings, ok := decodeBlock(c, discovery.Kinds, u.Discover, c.inherit(u.Discover))
 	if !ok {
-		return nil
+		return nil, ""
 	}
 	log, metrics := c.Log.With("upstream", name), c.Metrics // not c: the feed outlives it
 	source, err := settings.Build(discovery.Env{
@@ -141,11 +149,11 @@ func (c *compiler) feed(name string, u *config.Upstream) *upstream.Feed {
 	})
 	if err != nil {
 		c.errs = append(c.errs, u.Discover.Over(c.inherit(u.Discover)).Errors(err)...)
-		return nil
+		return nil, ""
 	}
-	key := fmt.Sprintf("feed/%s/%s", name, u.Discover.Over(c.inherit(u.Discover)).Fingerprint())
-	feed, _ := keep.Get(c.scope, key, func() (*upstream.Feed, error) { return upstream.NewFeed(name, source, log), nil }) // cannot fail
-	return feed
+	key = fmt.Sprintf("feed/%s/%s", name, u.Discover.Over(c.inherit(u.Discover)).Fingerprint())
+	feed, _ = keep.Get(c.scope, key, func() (*upstream.Feed, error) { return upstream.NewFeed(name, source, log), nil }) // cannot fail
+	return feed, key
 }
 
 // inherit is the block whose settings come before those of b.

@@ -18,14 +18,14 @@ type Block struct {
 	// kind that is used with its defaults.
 	Ref bool
 
-	doc  *document
+	home *home
 	slot slot // the settings; the key is that of the kind
 	base *Block
 }
 
 // block decodes a bare name or {kind: settings}.
 func (d *decoder) block(v reflect.Value, s slot) {
-	b := &Block{doc: d.doc}
+	b := &Block{home: d.doc.home}
 	switch n := s.node; {
 	case n.kind == scalarNode && n.text != "":
 		b.Kind, b.Ref = n.text, true
@@ -55,13 +55,13 @@ func (d *decoder) settings(v reflect.Value, s slot) {
 		d.fail(s.errorf("%swant a map of settings, not %s", d.where(), s.node.what()))
 		return
 	}
-	v.Set(reflect.ValueOf(&Block{Kind: s.key.key, doc: d.doc, slot: s}))
+	v.Set(reflect.ValueOf(&Block{Kind: s.key.key, home: d.doc.home, slot: s}))
 }
 
 // Ref makes a bare block that stands where b stands, for what a file leaves out.
 func (d *document) ref(kind string, s slot) *Block {
 	n := &node{kind: mappingNode, file: s.node.file, at: s.at(), size: 1}
-	return &Block{Kind: kind, Ref: true, doc: d, slot: slot{node: n}}
+	return &Block{Kind: kind, Ref: true, home: d.home, slot: slot{node: n}}
 }
 
 // Over makes a block that takes from base what b does not say itself. A nil base
@@ -105,9 +105,10 @@ func (b *Block) decode(into any, part bool) error {
 	if v.Kind() != reflect.Pointer || v.IsNil() {
 		return fmt.Errorf("config: decode into a %T, which is no pointer", into)
 	}
-	d := decoder{doc: b.doc, part: part, from: b, failed: make(map[string]bool)}
+	doc := b.doc()
+	d := decoder{doc: doc, part: part, from: b, failed: make(map[string]bool)}
 	d.value(v.Elem(), b.slot)
-	return b.doc.finish(b.doc.certain(d.errs)).asError()
+	return doc.finish(doc.certain(d.errs)).asError()
 }
 
 // Errors gives the mistakes that err tells, those of kind.At among them, their
@@ -117,7 +118,8 @@ func (b *Block) Errors(err error) Errors {
 	if placed, ok := errors.AsType[Errors](err); ok {
 		return placed
 	}
-	return b.doc.finish(b.doc.settingErrors(b.find, err)).sorted()
+	doc := b.doc()
+	return doc.finish(doc.settingErrors(b.find, err)).sorted()
 }
 
 // find looks for a setting in the block and then in what it is laid over.
@@ -130,6 +132,9 @@ func (b *Block) find(path string) (found slot, rest string) {
 	}
 	return found, rest
 }
+
+// doc is the configuration that the block belongs to.
+func (b *Block) doc() *document { return b.home.doc.Load() }
 
 // Pos is where the block stands: its kind.
 func (b *Block) Pos() Pos {

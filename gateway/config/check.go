@@ -130,7 +130,8 @@ func (c *Config) checkNames() (errs Errors) {
 // checkMatches refuses matches that are never reached: for each of their hosts an
 // earlier one, of any route, matches the same requests.
 func (c *Config) checkMatches(failed map[string]bool) (errs Errors) {
-	first := make(map[string]*Match)
+	first := make(map[string]*Match, len(c.Routes))
+	nodes := c.root.node.get("routes").list()
 	for i, r := range c.Routes {
 		if r == nil {
 			continue
@@ -140,7 +141,7 @@ func (c *Config) checkMatches(failed map[string]bool) (errs Errors) {
 		}
 		for j := range r.Match {
 			m := &r.Match[j]
-			key, hosts := m.key(), m.hosts()
+			key, hosts := c.doc.keyOf(m, nodes[i].file), m.hosts()
 			var other *Match
 			reached := false
 			for _, host := range hosts {

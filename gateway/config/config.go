@@ -58,12 +58,15 @@ func (f *Files) decode(open func(sealed string) (string, error), closed bool) (*
 		return nil, doc.finish(errs).asError()
 	}
 	tree, bad := join(doc.trees)
+	doc.take()
 	d := decoder{doc: doc, errs: append(errs, bad...), failed: make(map[string]bool)}
 	c := &Config{doc: doc, root: slot{node: tree}}
 	c.decode(&d)
 	d.errs = append(d.errs, c.check(d.failed)...)
 	err := doc.finish(doc.certain(d.errs)).asError()
-	c.prune()
+	if err != nil {
+		c.prune()
+	}
 	c.complete()
 	if err != nil {
 		return c, err

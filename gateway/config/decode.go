@@ -175,13 +175,24 @@ func (d *decoder) sequence(v reflect.Value, s slot) {
 	if len(s.node.items) > 0 {
 		d.doc.record(list.Index(0), list.Len(), s)
 	}
+	decode := d.one()
 	for i, item := range s.node.items {
 		runtime.Gosched() // requests first: a reload of many routes is in no hurry
 		elem := list.Index(i)
-		setDefaults(elem)
-		d.in("["+strconv.Itoa(i)+"]", func() { d.value(elem, slot{node: item}) })
+		d.in("["+strconv.Itoa(i)+"]", func() { decode(elem, slot{node: item}) })
 	}
 	d.validate(v, s)
+}
+
+// one is how one value of a list or a map is decoded.
+func (d *decoder) one() func(reflect.Value, slot) {
+	if d.hasElements() {
+		return d.element
+	}
+	return func(v reflect.Value, s slot) {
+		setDefaults(v)
+		d.value(v, s)
+	}
 }
 
 // only decodes a list of one element, which stands in the place of the list.
@@ -200,11 +211,11 @@ func (d *decoder) mapping(v reflect.Value, s slot) {
 	}
 	m := reflect.MakeMapWithSize(v.Type(), len(s.node.entries))
 	v.Set(m)
+	decode := d.one()
 	for i := range s.node.entries {
 		e := &s.node.entries[i]
 		elem := reflect.New(v.Type().Elem()).Elem()
-		setDefaults(elem)
-		d.in(e.key, func() { d.value(elem, slot{e.value, e}) })
+		d.in(e.key, func() { decode(elem, slot{e.value, e}) })
 		m.SetMapIndex(reflect.ValueOf(e.key).Convert(v.Type().Key()), elem)
 	}
 	d.validate(v, s)

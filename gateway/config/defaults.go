@@ -37,11 +37,19 @@ func (c *Config) prune() {
 	maps.DeleteFunc(c.Middleware, func(_ string, b *Block) bool { return b == nil })
 	c.Routes = slices.DeleteFunc(c.Routes, func(r *Route) bool { return r == nil })
 	for _, r := range c.Routes {
-		r.Use = slices.DeleteFunc(r.Use, func(b *Block) bool { return b == nil })
-		r.AllowEncoded = slices.DeleteFunc(r.AllowEncoded, func(word string) bool { return !slices.Contains(encodedNames, word) })
+		without(&r.Use, func(b *Block) bool { return b == nil })
+		without(&r.AllowEncoded, func(word string) bool { return !slices.Contains(encodedNames, word) })
 	}
 	for _, u := range c.Upstreams {
 		maps.DeleteFunc(u.Arms, func(_ string, a *Arm) bool { return a == nil })
+	}
+}
+
+// without writes only if there is something to take out: another configuration may
+// share the list.
+func without[T any](list *[]T, bad func(T) bool) {
+	if slices.ContainsFunc(*list, bad) {
+		*list = slices.DeleteFunc(*list, bad)
 	}
 }
 
@@ -67,7 +75,9 @@ func (c *Config) complete() {
 		}
 		if h := u.Health; h != nil {
 			if _, written := c.lookup(&h.Timeout); !written {
-				h.Timeout = min(h.Timeout, h.Interval)
+				if h.Timeout > h.Interval { // else nothing is written: another configuration may share it
+					h.Timeout = h.Interval
+				}
 			}
 		}
 	}

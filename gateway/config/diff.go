@@ -48,8 +48,8 @@ func (c *Changes) None() bool {
 
 func (c *Config) routeNodes() map[string]*node {
 	all := make(map[string]*node, len(c.Routes))
-	for _, r := range c.Routes {
-		all[r.Name] = c.find(r).node
+	for i, n := range c.root.node.get("routes").list() {
+		all[c.Routes[i].Name] = n
 	}
 	return all
 }

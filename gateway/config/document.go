@@ -21,6 +21,9 @@ type document struct {
 	closed   map[Pos]bool                        // where such values stand
 
 	values  []value // where Pos finds a pointer, sorted by address once decoded
+	parts   map[*sourceFile]*part
+	into    *part // whose element is being decoded; nil: what is decoded is part of no other configuration
+	home    *home // of the blocks that are decoded here
 	decoded bool
 
 	mu       sync.Mutex // guards what follows
@@ -47,11 +50,13 @@ type hidden struct{ text, shown string }
 func newDocument(files []*sourceFile) *document {
 	d := &document{
 		files: files, order: make(map[*sourceFile]int, len(files)),
+		parts: make(map[*sourceFile]*part), home: new(home),
 		closed: make(map[Pos]bool), secrets: make(map[*node]bool), masks: make(map[*sourceFile][]mask),
 	}
 	for i, s := range files {
 		d.order[s] = i
 	}
+	d.home.doc.Store(d)
 	return d
 }
 
@@ -71,15 +76,26 @@ func (d *document) expand(n *node) error {
 // record remembers that n values, of which first is the first, come from s. The
 // collector does not move values, so their addresses are good names for them.
 func (d *document) record(first reflect.Value, n int, s slot) {
-	if !d.decoded {
-		d.values = append(d.values, value{first.Addr().Pointer(), first.Type(), n, s})
+	if d.decoded {
+		return
 	}
+	to := &d.values
+	if d.into != nil {
+		to = &d.into.values
+	}
+	*to = append(*to, value{first.Addr().Pointer(), first.Type(), n, s})
 }
 
 // seal ends the recording: what blocks are decoded into later is not ours to name.
 func (d *document) seal() {
 	d.decoded = true
-	slices.SortFunc(d.values, func(a, b value) int { return cmp.Compare(a.base, b.base) })
+	byAddress := func(a, b value) int { return cmp.Compare(a.base, b.base) }
+	slices.SortFunc(d.values, byAddress)
+	for _, p := range d.parts {
+		if p.home == d.home { // the others are sorted, and not ours alone
+			slices.SortFunc(p.values, byAddress)
+		}
+	}
 }
 
 // lookup finds where the value behind a pointer came from. own is false when the
@@ -92,20 +108,12 @@ func (c *Config) lookup(field any) (found slot, own bool) {
 	if p.Kind() != reflect.Pointer || p.IsNil() {
 		return c.root, false
 	}
-	values := c.doc.values
-	i, exact := slices.BinarySearchFunc(values, p.Pointer(), func(v value, at uintptr) int { return cmp.Compare(v.base, at) })
-	if !exact {
-		i--
-	}
-	if i < 0 {
+	v, ok := c.doc.search(p.Pointer())
+	if !ok {
 		return c.root, false
 	}
-	v := values[i]
 	size := v.typ.Size()
 	off := p.Pointer() - v.base
-	if off >= size*uintptr(v.n) {
-		return c.root, false
-	}
 	s := v.slot
 	if s.node.kind == sequenceNode && v.typ.Kind() != reflect.Slice {
 		s = slot{node: s.node.items[off/size]}

@@ -12,70 +12,93 @@ import (
 // routeFileKeys are what a route file may hold.
 var routeFileKeys = []string{"upstreams", "middleware", "routes"}
 
+// joiner gathers what route files add to the process file.
+type joiner struct {
+	root  *node
+	lists map[string]*joined // by the key of the process file; what no route file adds to is not in it
+	errs  Errors
+}
+
+// joined is a list or a map that stands in several files.
+type joined struct {
+	*node
+	names map[string]bool // the keys of a map
+}
+
 // join makes one tree of the process file and the route files. Values keep the
 // file they stand in.
 func join(trees []*node) (root *node, errs Errors) {
 	first := *trees[0]
-	root = &first
-	if root.kind != mappingNode {
-		return root, nil // the decoder says so
+	j := joiner{root: &first, lists: make(map[string]*joined)}
+	if first.kind != mappingNode {
+		return j.root, nil // the decoder says so
 	}
-	root.entries = slices.Clone(root.entries)
+	first.entries = slices.Clone(first.entries)
 	for _, tree := range trees[1:] {
 		if tree.kind != mappingNode {
-			errs = append(errs, tree.errorf("want a map of settings, not %s", tree.what()))
+			j.errs = append(j.errs, tree.errorf("want a map of settings, not %s", tree.what()))
 			continue
 		}
 		for i := range tree.entries {
-			errs = append(errs, root.adopt(&tree.entries[i])...)
+			j.adopt(&tree.entries[i])
 		}
 	}
-	return root, errs
+	return j.root, j.errs
 }
 
 // adopt adds one entry of a route file to the tree of the process file.
-func (n *node) adopt(e *entry) Errors {
+func (j *joiner) adopt(e *entry) {
 	if !slices.Contains(routeFileKeys, e.key) {
 		hint := Suggest(e.key, routeFileKeys)
 		if _, known := fieldsOf(rootType).byName(e.key); known {
 			hint = "; it belongs into the process file"
 		}
-		return Errors{e.value.file.errorAt(e.at, "a route file holds only upstreams, middleware and routes, not %q%s", e.key, hint)}
+		j.errs = append(j.errs, e.value.file.errorAt(e.at, "a route file holds only upstreams, middleware and routes, not %q%s", e.key, hint))
+		return
 	}
-	mine := n.entry(e.key)
+	mine := j.root.entry(e.key)
 	switch {
 	case mine == nil:
-		n.entries = append(n.entries, *e)
-		return nil
+		j.root.entries = append(j.root.entries, *e)
 	case mine.value.kind == e.value.kind && e.value.kind == sequenceNode:
-		both := *mine.value
-		both.items = slices.Concat(both.items, e.value.items)
-		mine.value = &both
-		return nil
+		both := j.own(mine)
+		both.items = append(both.items, e.value.items...)
 	case mine.value.kind == e.value.kind && e.value.kind == mappingNode:
-		return mine.adoptNames(e)
+		j.adoptNames(j.own(mine), e)
+	default:
+		want := "map"
+		if e.key == "routes" {
+			want = "list"
+		}
+		j.errs = append(j.errs, slot{e.value, e}.errorf("%s: want a %s, not %s", e.key, want, e.value.what()))
 	}
-	want := "map"
-	if e.key == "routes" {
-		want = "list"
-	}
-	return Errors{slot{e.value, e}.errorf("%s: want a %s, not %s", e.key, want, e.value.what())}
 }
 
-func (e *entry) adoptNames(more *entry) (errs Errors) {
-	both := *e.value
-	both.entries = slices.Clone(both.entries)
-	for i := range more.value.entries {
-		add := &more.value.entries[i]
-		if first := both.entry(add.key); first != nil {
-			errs = append(errs, add.value.file.errorAt(add.at, "%s %q is defined a second time; the first is at %s",
-				strings.TrimSuffix(e.key, "s"), add.key, Pos{first.value.file.name, first.at.line, first.at.column}))
+// own is the value of an entry of the root as a copy that can grow: that of the file
+// belongs to other configurations too.
+func (j *joiner) own(e *entry) *joined {
+	if known, ok := j.lists[e.key]; ok {
+		return known
+	}
+	out := &joined{node: e.value.copied(), names: make(map[string]bool, len(e.value.entries))}
+	for _, one := range out.entries {
+		out.names[one.key] = true
+	}
+	e.value, j.lists[e.key] = out.node, out
+	return out
+}
+
+func (j *joiner) adoptNames(both *joined, more *entry) {
+	for _, add := range more.value.entries {
+		if both.names[add.key] {
+			first := both.entry(add.key)
+			j.errs = append(j.errs, add.value.file.errorAt(add.at, "%s %q is defined a second time; the first is at %s",
+				strings.TrimSuffix(more.key, "s"), add.key, Pos{first.value.file.name, first.at.line, first.at.column}))
 			continue
 		}
-		both.entries = append(both.entries, *add)
+		both.names[add.key] = true
+		both.entries = append(both.entries, add)
 	}
-	e.value = &both
-	return errs
 }
 
 func sortedEntries(entries []entry) []entry {

@@ -4,10 +4,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // sourceFile is one file and what is known of its text. Configurations share it
-// for as long as the file stays the same, so it never changes, and a reload
+// for as long as the file stays the same, so its text never changes, and a reload
 // parses only the files that did. What one configuration makes of it, such as
 // which parts are secret, is in its document.
 type sourceFile struct {
@@ -21,6 +22,8 @@ type sourceFile struct {
 	parsed sync.Once
 	tree   *node // with ${...} as it is written; nil for a file that holds nothing
 	errs   Errors
+
+	offered atomic.Pointer[part] // what a configuration in use has made of it
 }
 
 // text is the file as the lexer shall see it: no byte order mark, lines that end
@@ -124,6 +127,7 @@ func (r *resolver) node(n *node) *node {
 
 func (r *resolver) scalar(n *node) *node {
 	out := *n
+	out.resolved = true
 	if err := r.expand(&out); err != nil {
 		r.errs = append(r.errs, out.errorf("%v", err))
 		out.kind = nullNode

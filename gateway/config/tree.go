@@ -36,6 +36,7 @@ type node struct {
 
 	fromFiles []hidden // the parts of text that stand in files of their own, or are sealed
 	sealed    bool     // some of text was sealed
+	resolved  bool     // a copy, made for one configuration, with something expanded in it
 
 	entries []entry
 	items   []*node
@@ -51,6 +52,7 @@ type entry struct {
 // copied is n with lists of its own.
 func (n *node) copied() *node {
 	out := *n
+	out.resolved = true
 	out.entries, out.items = slices.Clone(n.entries), slices.Clone(n.items)
 	return &out
 }
@@ -72,6 +74,14 @@ func (n *node) entry(key string) *entry {
 		}
 	}
 	return nil
+}
+
+// list are the items of a list; a value that is not there has none.
+func (n *node) list() []*node {
+	if n == nil {
+		return nil
+	}
+	return n.items
 }
 
 func (n *node) errorf(format string, args ...any) *Error {

@@ -87,6 +87,22 @@ func (s *Scope) hold(key string) *entry {
 	return e
 }
 
+// Share takes what another open scope holds under keys. It takes all or, when something
+// is not there, nothing.
+func (s *Scope) Share(from *Scope, keys ...string) bool {
+	from.mu.Lock()
+	defer from.mu.Unlock()
+	for _, key := range keys {
+		if _, ok := from.held[key]; !ok {
+			return false
+		}
+	}
+	for _, key := range keys {
+		s.hold(key) // the pool has it for as long as from does
+	}
+	return true
+}
+
 func (s *Scope) drop(key string) {
 	s.mu.Lock()
 	e, ok := s.held[key]

@@ -36,43 +36,43 @@ func (t *Table) Explain(r *http.Request, x *gateway.Exchange) []Candidate {
 // match.
 func (t *Table) ExplainAtMost(n int, r *http.Request, x *gateway.Exchange) []Candidate {
 	winner := t.find(r, x)
-	entries := t.entries
-	if winner != nil {
-		entries = entries[:winner.rank]
-	}
 	var misses []miss
-	for _, e := range entries {
-		if winner != nil && e.route == winner.route {
+	for i, e := range t.entries() {
+		if e == winner {
+			break
+		}
+		if winner != nil && t.places[e.id].route == t.places[winner.id].route {
 			continue // the route did match, by another of its hosts or rules
 		}
-		if m := e.compare(r, x); winner == nil || m.isNear() {
+		if m := e.compare(i, r, x); winner == nil || m.isNear() {
 			misses = append(misses, m)
 		}
 	}
 	slices.SortStableFunc(misses, nearer)
-	misses = ofRoutes(n, misses)
-	slices.SortFunc(misses, func(a, b miss) int { return cmp.Compare(a.rank, b.rank) })
+	misses = t.ofRoutes(n, misses)
+	slices.SortFunc(misses, func(a, b miss) int { return cmp.Compare(a.order, b.order) })
 	candidates := make([]Candidate, 0, len(misses)+1)
 	for _, m := range misses {
-		candidates = append(candidates, Candidate{Rule: m.index, Why: strings.Join(m.why, "; ")})
+		candidates = append(candidates, Candidate{Rule: t.places[m.id].rule, Why: strings.Join(m.why, "; ")})
 	}
 	if winner != nil {
 		why := "host " + winner.host.String() + ", " + winner.describePath()
-		candidates = append(candidates, Candidate{Rule: winner.index, Matched: true, Why: why})
+		candidates = append(candidates, Candidate{Rule: t.places[winner.id].rule, Matched: true, Why: why})
 	}
 	return candidates
 }
 
 // ofRoutes keeps each rule once, and the rules of the first n routes.
-func ofRoutes(n int, misses []miss) []miss {
+func (t *Table) ofRoutes(n int, misses []miss) []miss {
 	seen, routes := make(map[*rule]bool), make(map[int]int)
 	return slices.DeleteFunc(misses, func(m miss) bool {
 		again := seen[m.rule]
 		seen[m.rule] = true
-		if again || routes[m.route] == maxAlternatives || routes[m.route] == 0 && len(routes) == n {
+		route := t.places[m.id].route
+		if again || routes[route] == maxAlternatives || routes[route] == 0 && len(routes) == n {
 			return true
 		}
-		routes[m.route]++
+		routes[route]++
 		return false
 	})
 }
@@ -80,6 +80,7 @@ func ofRoutes(n int, misses []miss) []miss {
 // miss is an entry that did not match, with how far away it was.
 type miss struct {
 	*entry
+	order      int  // among all entries
 	host, path bool // these matched
 	shared     int  // leading segments of the path that matched
 	why        []string
@@ -104,8 +105,8 @@ func boolToInt(b bool) int {
 }
 
 // compare checks every condition of e and notes those that do not hold.
-func (e *entry) compare(r *http.Request, x *gateway.Exchange) miss {
-	m := miss{entry: e, host: true, path: true}
+func (e *entry) compare(order int, r *http.Request, x *gateway.Exchange) miss {
+	m := miss{entry: e, order: order, host: true, path: true}
 	if name := hostname(r.Host); !e.host.matches(name) {
 		m.host = false
 		m.add("host %s, want %s", orNone(name), e.host)

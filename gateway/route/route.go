@@ -62,7 +62,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/pithead/pithead/gateway"
@@ -136,71 +135,32 @@ type Table struct {
 	suffixes map[string]*site // what follows "*."
 	longest  int              // of the suffixes
 	any      *site
-	entries  []*entry // in order of precedence
-	rules    []*rule  // in the order given to New
+	rules    []*rule       // in the order given to New
+	places   []place       // by the numbers of the rules
+	known    map[any]*rule // by the keys given to Renew
 }
 
 // entry is a rule under one of its hosts.
 type entry struct {
 	*rule
 	host host
-	rank int // smaller is nearer
+	rank int // among the rules of the host; smaller is nearer
 }
 
 // New compiles rules. Its error is a RuleErrors with every mistake in them.
 func New(rules []Rule) (*Table, error) {
-	t := &Table{names: make(map[string]*site), suffixes: make(map[string]*site), any: newSite()}
-	var errs RuleErrors
-	for i, in := range rules {
-		c := compiler{rule: &rule{index: i, route: in.Route}}
-		c.compile(in)
-		errs = append(errs, c.errs...)
-		t.rules = append(t.rules, c.rule)
-		for _, h := range c.hosts {
-			t.entries = append(t.entries, &entry{rule: c.rule, host: h})
-		}
+	places := make([]Place, len(rules))
+	for i := range rules {
+		places[i].Route = rules[i].Route
 	}
-	if len(errs) > 0 {
-		return nil, errs
-	}
-	slices.SortStableFunc(t.entries, precedence)
-	for rank, e := range t.entries {
-		e.rank = rank
-		t.site(e.host).add(e)
-	}
-	t.any.finish()
-	for _, s := range t.names {
-		s.finish()
-	}
-	for _, s := range t.suffixes {
-		s.finish()
-	}
-	return t, nil
+	return Renew(nil, places, func(i int) Rule { return rules[i] })
 }
 
-// site returns the index of the rules of one host, making it if need be.
-func (t *Table) site(h host) *site {
-	sites := t.names
-	switch {
-	case h.name == "":
-		return t.any
-	case h.wildcard:
-		sites = t.suffixes
-		t.longest = max(t.longest, len(h.name))
-	}
-	if sites[h.name] == nil {
-		sites[h.name] = newSite()
-	}
-	return sites[h.name]
-}
-
-// precedence orders entries. Only pairs that can match the same request need an
-// order; the rest is sorted to be read by people.
+// precedence orders the entries of one host; those that it has nothing to say of stay
+// in the order of the rules. Only pairs that can match the same request need an order;
+// the rest is sorted to be read by people.
 func precedence(a, b *entry) int {
 	return cmp.Or(
-		cmp.Compare(a.host.class(), b.host.class()),
-		cmp.Compare(len(b.host.name), len(a.host.name)),
-		cmp.Compare(a.host.name, b.host.name),
 		cmp.Compare(a.kind, b.kind),
 		cmp.Compare(b.literals, a.literals),
 		comparePaths(a.rule, b.rule),
@@ -209,7 +169,6 @@ func precedence(a, b *entry) int {
 		cmp.Compare(len(b.query), len(a.query)),
 		compareGiven(len(a.clients), len(b.clients)),
 		compareGiven(len(a.listeners), len(b.listeners)),
-		cmp.Compare(a.index, b.index),
 	)
 }
 
@@ -236,10 +195,10 @@ func comparePaths(a, b *rule) int {
 func (t *Table) Order() []int {
 	order := make([]int, 0, len(t.rules))
 	seen := make([]bool, len(t.rules))
-	for _, e := range t.entries {
-		if !seen[e.index] {
-			seen[e.index] = true
-			order = append(order, e.index)
+	for _, e := range t.entries() {
+		if i := t.places[e.id].rule; !seen[i] {
+			seen[i] = true
+			order = append(order, i)
 		}
 	}
 	return order
@@ -273,7 +232,7 @@ type lookup struct {
 // and which listener took it.
 func (t *Table) Match(r *http.Request, x *gateway.Exchange) Match {
 	if e := t.find(r, x); e != nil {
-		return Match{Rule: e.index, rule: e.rule}
+		return Match{Rule: t.places[e.id].rule, rule: e.rule}
 	}
 	return Match{Rule: -1}
 }

@@ -13,8 +13,7 @@ import (
 
 // rule is a Rule, checked and compiled.
 type rule struct {
-	index     int
-	route     int
+	id        int // among the rules of its table, and of those made on top of it that have the rule
 	hosts     []host
 	methods   []string
 	headers   []condition // canonical names
@@ -35,7 +34,8 @@ type rule struct {
 // compiler turns one Rule into a rule and collects its mistakes.
 type compiler struct {
 	*rule
-	errs RuleErrors
+	index int
+	errs  RuleErrors
 }
 
 func (c *compiler) fail(field string, err error) {

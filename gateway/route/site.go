@@ -5,6 +5,9 @@ import "strings"
 // site is the index of the rules of one host. All lists are in order of
 // precedence.
 type site struct {
+	host        host
+	rules       []*rule  // in the order given to New
+	entries     []*entry // of the rules, in order of precedence
 	calls       *calls
 	exact       map[string]shelf
 	templates   *node
@@ -13,7 +16,7 @@ type site struct {
 	expressions []*entry
 }
 
-func newSite() *site { return &site{longest: -1} }
+func newSite(h host) *site { return &site{host: h, longest: -1} }
 
 // add files an entry. Entries come in order of precedence.
 func (s *site) add(e *entry) {

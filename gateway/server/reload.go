@@ -84,6 +84,7 @@ func (s *Server) replace(ctx context.Context, trigger string, r *reading, old *g
 		s.end(g)
 		return nil, err
 	}
+	c.Offer()
 	s.watched.use(sum, r.files, secondFiles(c))
 	if old != nil {
 		s.work.Go(func() { s.endWhenUnused(old) })

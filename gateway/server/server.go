@@ -103,7 +103,7 @@ func New(opt Options) *Server {
 }
 
 func (s *Server) buildEnv() build.Env {
-	return build.Env{Pool: s.pool, Log: s.log, Metrics: s.metrics, Kernel: s.kernel}
+	return build.Env{Pool: s.pool, Log: s.log, Metrics: s.metrics, Kernel: s.kernel, Old: s.Snapshot()}
 }
 
 // Run loads the configuration, serves until ctx ends, and drains. It returns an

@@ -1,0 +1,154 @@
+package route
+
+import (
+	"cmp"
+	"maps"
+	"runtime"
+	"slices"
+)
+
+// Place is where a rule of Renew belongs.
+type Place struct {
+	Key   any // equal keys mean equal rules; nil is equal to none
+	Route int // rules of one route are alternatives to each other; for Explain
+}
+
+// Renew is New on top of an older table, which may be nil and stays as it is: a rule
+// whose key is in that one is taken over and not asked for, and so is the index of
+// each host whose rules are the same ones in the same order.
+func Renew(old *Table, places []Place, ask func(i int) Rule) (*Table, error) {
+	t := &Table{
+		names: make(map[string]*site), suffixes: make(map[string]*site), any: newSite(host{}),
+		rules: make([]*rule, len(places)), known: make(map[any]*rule, len(places)),
+	}
+	var errs RuleErrors
+	for i, p := range places {
+		if taken := old.take(p.Key); taken != nil && t.known[p.Key] == nil {
+			t.rules[i] = taken
+		} else {
+			runtime.Gosched() // requests first
+			c := compiler{rule: &rule{}, index: i}
+			c.compile(ask(i))
+			errs = append(errs, c.errs...)
+			t.rules[i], c.id = c.rule, unplaced
+		}
+		if p.Key != nil {
+			t.known[p.Key] = t.rules[i]
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	t.number(places)
+	t.index(old)
+	return t, nil
+}
+
+func (t *Table) take(key any) *rule {
+	if t == nil || key == nil {
+		return nil
+	}
+	return t.known[key]
+}
+
+// place is where a rule stands in the lists of the caller. Rules are shared by
+// tables in which they stand in different places, so the table has it.
+type place struct{ rule, route int }
+
+const unplaced = -1
+
+// number gives a number to each rule that has none yet, and notes its place under it.
+func (t *Table) number(places []Place) {
+	room := len(t.rules)
+	for _, r := range t.rules {
+		room = max(room, r.id+1)
+	}
+	t.places = make([]place, room)
+	taken := make([]bool, room)
+	for _, r := range t.rules {
+		if r.id != unplaced {
+			taken[r.id] = true
+		}
+	}
+	next := 0
+	for i, r := range t.rules {
+		if r.id == unplaced {
+			for taken[next] {
+				next++
+			}
+			r.id, taken[next] = next, true
+		}
+		t.places[r.id] = place{i, places[i].Route}
+	}
+}
+
+// index makes the index of each host, or takes it over.
+func (t *Table) index(old *Table) {
+	byHost := make(map[host][]*rule, len(t.rules))
+	for _, r := range t.rules {
+		for _, h := range r.hosts {
+			byHost[h] = append(byHost[h], r)
+		}
+	}
+	for h, rules := range byHost {
+		s := old.site(h)
+		if s == nil || !slices.Equal(s.rules, rules) {
+			s = indexed(h, rules)
+		}
+		switch {
+		case h.name == "":
+			t.any = s
+		case h.wildcard:
+			t.suffixes[h.name] = s
+			t.longest = max(t.longest, len(h.name))
+		default:
+			t.names[h.name] = s
+		}
+	}
+}
+
+// site is the index of a host; nil if there is none.
+func (t *Table) site(h host) *site {
+	switch {
+	case t == nil:
+		return nil
+	case h.name == "":
+		return t.any
+	case h.wildcard:
+		return t.suffixes[h.name]
+	}
+	return t.names[h.name]
+}
+
+// indexed makes the index of the rules of a host.
+func indexed(h host, rules []*rule) *site {
+	s := newSite(h)
+	s.rules, s.entries = rules, make([]*entry, len(rules))
+	for i, r := range rules {
+		s.entries[i] = &entry{rule: r, host: h}
+	}
+	slices.SortStableFunc(s.entries, precedence)
+	for rank, e := range s.entries {
+		e.rank = rank
+		s.add(e)
+	}
+	s.finish()
+	return s
+}
+
+// entries are all rules under all of their hosts, nearest first: what hosts exclude
+// from each other is sorted to be read by people.
+func (t *Table) entries() (all []*entry) {
+	sites := slices.Concat([]*site{t.any}, slices.Collect(maps.Values(t.names)), slices.Collect(maps.Values(t.suffixes)))
+	slices.SortFunc(sites, func(a, b *site) int {
+		return cmp.Or(
+			cmp.Compare(a.host.class(), b.host.class()),
+			cmp.Compare(len(b.host.name), len(a.host.name)),
+			cmp.Compare(a.host.name, b.host.name),
+		)
+	})
+	for _, s := range sites {
+		all = append(all, s.entries...)
+	}
+	return all
+}
