@@ -32,6 +32,6 @@
 //
 // # Memory
 //
-// For each label 2 sides x 29 histograms x 856 bytes, 49 KiB, on each CPU, and 150
+// For each label 2 sides x 30 histograms x 856 bytes, 50 KiB, on each CPU, and 150
 // bytes for each open connection.
 package bpf

@@ -87,3 +87,11 @@ func (h *Histogram) Add(other *Histogram) {
 		h.Counts[i] += c
 	}
 }
+
+// Subtract takes away those of other, which must be an earlier state of h.
+func (h *Histogram) Subtract(other *Histogram) {
+	h.Sum -= other.Sum
+	for i, c := range other.Counts {
+		h.Counts[i] -= min(c, h.Counts[i])
+	}
+}

@@ -71,7 +71,7 @@ type kernelPrefix struct {
 type kernelRow struct {
 	_    structs.HostLayout
 	N    [7]uint64
-	Cell [29]kernelHist
+	Cell [30]kernelHist
 }
 
 // Names of all BPF objects in the ELF.

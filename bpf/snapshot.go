@@ -27,7 +27,7 @@ func (s Side) String() string {
 
 // Metrics of a row, in the order of kernel/maps.h.
 var (
-	plainMetrics  = [...]string{"connect", "accept", "queue", "srtt"}
+	plainMetrics  = [...]string{"connect", "accept", "queue", "srtt", "rtt_min"}
 	statusMetrics = [...]string{ttfbBoth, ttfbFirst, ttfbLast, "total", "drain"}
 	// Classes are the classes of status; the first stands for everything that is not
 	// plaintext HTTP/1.
@@ -76,6 +76,18 @@ func (c *Counters) Add(other *Counters) {
 	c.Refused += other.Refused
 	c.Unreached += other.Unreached
 	c.Cut += other.Cut
+}
+
+// Subtract takes away those of other, which must be an earlier state of c.
+func (c *Counters) Subtract(other *Counters) {
+	c.Requests -= other.Requests
+	c.Unanswered -= other.Unanswered
+	c.Connections -= other.Connections
+	c.Retransmits -= other.Retransmits
+	c.Resets -= other.Resets
+	c.Refused -= other.Refused
+	c.Unreached -= other.Unreached
+	c.Cut -= other.Cut
 }
 
 // Row is what is known of one label and side.

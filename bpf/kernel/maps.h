@@ -13,6 +13,7 @@ enum cell {
 	ACCEPT,
 	QUEUE,
 	SRTT,
+	LEAST, // round trip time of the last minutes, towards upstreams
 	BY_STATUS,
 	TTFB = 0, // of requests in one piece, whose first byte is their last
 	TTFB_FIRST,

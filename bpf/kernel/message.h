@@ -70,7 +70,7 @@ static __always_inline void begin(struct conn *c)
 }
 
 // answered observes what is known when the first byte of the response is seen.
-static __always_inline int answered(struct conn *c, __u64 now)
+static __always_inline int answered(struct conn *c, __u64 now, __u32 least_us)
 {
 	struct row *row;
 	__u64 first, last;
@@ -88,6 +88,8 @@ static __always_inline int answered(struct conn *c, __u64 now)
 		return 0;
 	if (!(c->flags & F_UPSTREAM))
 		tell_queue(c, row);
+	else
+		observe(row, LEAST, (__u64)least_us * 1000);
 	if (first == last) {
 		observe(row, by_status(c, TTFB), now - first);
 	} else {
@@ -120,11 +122,11 @@ static __always_inline bool asks(struct conn *c, __u32 srtt_us)
 }
 
 // answers moves the connection on when a byte of a response is seen.
-static __always_inline void answers(struct conn *c, __u64 now, __u8 class)
+static __always_inline void answers(struct conn *c, __u64 now, __u8 class, __u32 least_us)
 {
 	if (c->phase == REQUEST && class != INTERIM) {
 		c->class = class;
-		answered(c, now);
+		answered(c, now, least_us);
 	} else {
 		more(c);
 	}

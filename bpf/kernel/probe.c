@@ -67,7 +67,7 @@ int BPF_PROG(on_state, struct sock *sk, int old, int new)
 	return 0;
 }
 
-static __always_inline void segment_in(struct conn *c, struct sk_buff *skb, __u32 payload, __u64 now, __u32 srtt_us)
+static __always_inline void segment_in(struct conn *c, struct sk_buff *skb, __u32 payload, __u64 now, struct tcp_sock *tp)
 {
 	struct head h;
 	__u8 class = 0;
@@ -78,10 +78,10 @@ static __always_inline void segment_in(struct conn *c, struct sk_buff *skb, __u3
 			head_of_skb(&h, skb, payload);
 			class = class_of(&h);
 		}
-		answers(c, now, class);
+		answers(c, now, class, tp->rtt_min.s[0].v);
 		if (!c->first_in)
 			c->first_in = now;
-	} else if (asks(c, srtt_us)) {
+	} else if (asks(c, tp->srtt_us >> 3)) {
 		c->first_in = now;
 		if (parse_path && !(c->flags & F_TAGGED)) {
 			head_of_skb(&h, skb, payload);
@@ -114,7 +114,7 @@ int BPF_PROG(on_segment, struct sock *sk, struct sk_buff *skb)
 	}
 	payload = end - seq - !!(flags & TCP_FIN) - !!(flags & TCP_SYN);
 	if (payload && (__s32)(end - tp->rcv_nxt) > 0) // else it has come before
-		segment_in(c, skb, payload, now, tp->srtt_us >> 3);
+		segment_in(c, skb, payload, now, tp);
 	return 0;
 }
 
@@ -152,7 +152,7 @@ int BPF_PROG(on_read, struct sock *sk)
 static __always_inline void segment_out(struct conn *c, struct head *h, __u64 now, struct sock *sk, __u32 srtt_us)
 {
 	if (!(c->flags & F_UPSTREAM)) {
-		answers(c, now, parse_status ? class_of(h) : 0);
+		answers(c, now, parse_status ? class_of(h) : 0, 0);
 		if (c->phase != RESPONSE)
 			return;
 		if (!c->first_out)

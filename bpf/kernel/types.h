@@ -52,6 +52,12 @@ struct sock {
 	int sk_err;
 	struct sock_cgroup_data sk_cgrp_data;
 };
+struct minmax_sample {
+	__u32 t, v;
+};
+struct minmax {
+	struct minmax_sample s[3];
+};
 struct tcp_sock {
 	__u32 copied_seq;
 	__u32 rcv_nxt;
@@ -59,6 +65,7 @@ struct tcp_sock {
 	__u32 write_seq;
 	__u32 srtt_us;
 	__u32 total_retrans;
+	struct minmax rtt_min;
 };
 struct sk_buff {
 	char cb[48];

@@ -65,6 +65,7 @@ an answer begins and ends, and when the client has all of it.
 
   pithead-probe --gateway $(pidof pithead) --admin 127.0.0.1:9901
   pithead-probe --port 8080 --upstream-port 9000 --prefix /api/
+  pithead-probe top --gateway $(pidof pithead) --admin 127.0.0.1:9901
 
 It ends with status 2 if what it is told makes no sense, 3 if it lacks
 capabilities (CAP_BPF and CAP_PERFMON, and CAP_NET_ADMIN for the channel to the
@@ -83,11 +84,24 @@ func command() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return watch(cmd, &s) },
 	}
 	s.flags(root.Flags())
+	s.serving(root.Flags())
+	root.AddCommand(topCommand())
+	root.CompletionOptions.DisableDefaultCmd = true
 	return root
 }
 
 // watch loads the programs and serves what they measure until it is told to end.
 func watch(cmd *cobra.Command, s *settings) error {
+	return s.measure(func(v *view) error {
+		if s.once {
+			return once(cmd.Context(), v, s.span, cmd.OutOrStdout())
+		}
+		return serve(cmd.Context(), v, s.listen, cmd.ErrOrStderr())
+	})
+}
+
+// measure has the programs in the kernel while use runs.
+func (s *settings) measure(use func(*view) error) error {
 	options, names, err := s.options()
 	if err != nil {
 		return err
@@ -97,12 +111,7 @@ func watch(cmd *cobra.Command, s *settings) error {
 		return err
 	}
 	debug.FreeOSMemory() // the kernel's types took half of it, and are needed no more
-	v := newView(probe, names)
-	if s.once {
-		err = once(cmd.Context(), v, s.span, cmd.OutOrStdout())
-	} else {
-		err = serve(cmd.Context(), v, s.listen, cmd.ErrOrStderr())
-	}
+	err = use(newView(probe, names))
 	if closed := probe.Close(); err == nil {
 		err = closed
 	}

@@ -24,6 +24,7 @@ var durations = map[string]struct{ name, help string }{
 	"accept":     {"accept_wait_seconds", "From an established connection until the process accepted it."},
 	"queue":      {"queue_wait_seconds", "How long bytes of a message lay in the receive queue before the process read them."},
 	"srtt":       {"round_trip_seconds", "Smoothed round trip time of the connection at the end of a request."},
+	"rtt_min":    {"least_round_trip_seconds", "Least round trip time of the connection in the last minutes. Smoothed ones hold some of the service's time, because its acknowledgements travel with its answers."},
 	"ttfb_first": {"first_byte_seconds", "From the first byte of a request to the first of its response."},
 	"ttfb_last":  {"first_byte_after_request_seconds", "From the last byte of a request to the first of its response."},
 	"total":      {"total_seconds", "From the first byte of a request to the last of its response."},
@@ -66,7 +67,7 @@ func newCollector(v *view) *collector {
 	}
 	for metric, one := range durations {
 		switch metric {
-		case "connect", "accept", "queue", "srtt":
+		case "connect", "accept", "queue", "srtt", "rtt_min":
 			c.plain[metric] = desc(one.name, one.help, rowLabels...)
 		default:
 			c.status[metric] = desc(one.name, one.help, append(slices.Clip(rowLabels), "status")...)

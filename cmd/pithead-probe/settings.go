@@ -29,18 +29,23 @@ type settings struct {
 	span          time.Duration
 }
 
+// flags say what to watch.
 func (s *settings) flags(f *pflag.FlagSet) {
 	f.IntVar(&s.process, "gateway", 0, "process to watch: its control group, network namespace and listening ports")
 	f.StringVar(&s.cgroup, "cgroup", "", "control group to watch, a folder of cgroup2")
 	f.StringSliceVar(&s.listenPorts, "port", nil, "ports to watch for connections that are accepted: 8080, 8443/tls or 9000/h2")
 	f.StringSliceVar(&s.upstreamPorts, "upstream-port", nil, "ports to watch for connections that are made to upstreams, written alike")
 	f.StringVar(&s.admin, "admin", "", "admin API of the gateway, which knows the names of labels: host:port, or unix: and a path")
-	f.StringVar(&s.listen, "listen", "127.0.0.1:9902", "where /metrics, /healthz, /snapshot and /outliers are served")
 	f.StringArrayVar(&s.prefixes, "prefix", nil, "tell requests apart by this prefix of their path, up to 32 bytes; for processes that are not pithead")
-	f.IntVar(&s.labels, "labels", 64, "how many labels to tell apart; each takes 49 KiB on each CPU")
+	f.IntVar(&s.labels, "labels", 64, "how many labels to tell apart; each takes 50 KiB on each CPU")
 	f.BoolVar(&s.status, "status", true, "read the status of plaintext answers")
-	f.DurationVar(&s.outlier, "outlier", 0, "report single requests that take at least this long; 0 for none")
 	f.DurationVar(&s.settle, "settle", 2*time.Second, "how long nothing may move until a response counts as finished")
+}
+
+// serving are the flags of the command that serves what it measures.
+func (s *settings) serving(f *pflag.FlagSet) {
+	f.StringVar(&s.listen, "listen", "127.0.0.1:9902", "where /metrics, /healthz, /snapshot and /outliers are served")
+	f.DurationVar(&s.outlier, "outlier", 0, "report single requests that take at least this long; 0 for none")
 	f.BoolVar(&s.once, "once", false, "write one snapshot as JSON and end")
 	f.DurationVar(&s.span, "for", 10*time.Second, "with --once: how long to measure")
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -61,6 +62,31 @@ type jsonDuration struct {
 	P90    time.Duration `json:"p90_ns"`
 	P99    time.Duration `json:"p99_ns"`
 	Max    time.Duration `json:"max_ns"` // the middle of the highest bucket
+	// Buckets are those that are not empty: upper edges in nanoseconds, and counts.
+	Buckets [][2]uint64 `json:"buckets"`
+}
+
+func durationOf(metric, status string, h *bpf.Histogram) jsonDuration {
+	d := jsonDuration{
+		Metric: metric, Status: status, Count: h.Count(), Sum: h.Sum,
+		P50: h.Quantile(0.5), P90: h.Quantile(0.9), P99: h.Quantile(0.99), Max: h.Quantile(1),
+	}
+	for i, n := range h.Counts {
+		if n > 0 {
+			d.Buckets = append(d.Buckets, [2]uint64{uint64(bpf.Edge(i)), n})
+		}
+	}
+	return d
+}
+
+// histogram is what durationOf was made from.
+func (d *jsonDuration) histogram() *bpf.Histogram {
+	h := &bpf.Histogram{Sum: d.Sum}
+	for _, b := range d.Buckets {
+		i := sort.Search(bpf.Buckets-1, func(i int) bool { return uint64(bpf.Edge(i)) >= b[0] })
+		h.Counts[i] += b[1]
+	}
+	return h
 }
 
 func (v *view) snapshot() (*bpf.Snapshot, error) {
@@ -91,11 +117,8 @@ func (v *view) answer(ctx context.Context) (*answer, error) {
 		one := jsonRow{Named: known[row.Label], Side: row.Side.String(), Counters: row.Counters, Durations: []jsonDuration{}}
 		one.Label = row.Label
 		for i := range row.Cells {
-			h := &row.Cells[i].Histogram
-			one.Durations = append(one.Durations, jsonDuration{
-				row.Cells[i].Metric, row.Cells[i].Class, h.Count(), h.Sum,
-				h.Quantile(0.5), h.Quantile(0.9), h.Quantile(0.99), h.Quantile(1),
-			})
+			c := &row.Cells[i]
+			one.Durations = append(one.Durations, durationOf(c.Metric, c.Class, &c.Histogram))
 		}
 		a.Rows = append(a.Rows, one)
 	}
