@@ -3,49 +3,26 @@
 package bpf
 
 import (
-	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"strings"
 	"testing"
 	"time"
+
+	"github.com/pithead/pithead/test/cable"
 )
 
-// do runs a tool of iproute2.
-func do(t *testing.T, line string) {
-	t.Helper()
-	words := strings.Fields(line)
-	if out, err := exec.CommandContext(t.Context(), words[0], words[1:]...).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v: %s", line, err, out)
-	}
-}
-
-// far makes a network namespace at the other end of a cable, whose ends have the
-// addresses here and there.
-func far(t *testing.T) (c *cable, ns, here, there string) {
+// far is a cable to another network namespace.
+func far(t *testing.T) *cable.Cable {
 	t.Helper()
 	need(t)
-	ns = fmt.Sprintf("pithead%d", os.Getpid()%1000)
-	subnet := fmt.Sprintf("10.213.%d.", os.Getpid()%250)
-	do(t, "ip netns add "+ns)
-	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", ns).Run() })
-	c = lay(t, ns+"a", ns+"b")
-	do(t, "ip addr add "+subnet+"1/24 dev "+ns+"a")
-	do(t, "ip link set "+ns+"a up")
-	do(t, "ip link set "+ns+"b netns "+ns)
-	do(t, "ip -n "+ns+" addr add "+subnet+"2/24 dev "+ns+"b")
-	do(t, "ip -n "+ns+" link set "+ns+"b up")
-	do(t, "ip -n "+ns+" link set lo up")
-	return c, ns, subnet + "1", subnet + "2"
+	return cable.Far(t)
 }
 
 // service in a namespace, listening on its far address.
-func farService(t *testing.T, ns, there string) *process {
+func farService(t *testing.T, to *cable.Cable) *process {
 	t.Helper()
-	t.Setenv("LISTEN", there+":0")
-	back := start(t, "", []string{"ip", "netns", "exec", ns}, "service")
+	t.Setenv("LISTEN", to.There+":0")
+	back := start(t, "", []string{"ip", "netns", "exec", to.Namespace}, "service")
 	t.Setenv("LISTEN", "")
 	return back
 }
@@ -53,10 +30,10 @@ func farService(t *testing.T, ns, there string) *process {
 // A slow network to the upstream is neither the gateway's time nor the service's:
 // connecting and the round trip take as long as the answer.
 func TestSlowNetwork(t *testing.T) {
-	cable, ns, _, there := far(t)
-	cable.delay.Store(int64(10 * time.Millisecond))
+	wire := far(t)
+	wire.Delay.Store(int64(10 * time.Millisecond))
 	dir := group(t)
-	back := farService(t, ns, there)
+	back := farService(t, wire)
 	attempts(t, func(t *testing.T, r *ranges) {
 		front := start(t, dir, nil, "gateway", back.addr)
 		p := probe(t, Options{Cgroup: dir, AnyListen: true, AnyUpstream: true, Status: true})
@@ -74,16 +51,16 @@ func TestSlowNetwork(t *testing.T) {
 }
 
 func TestLossForcesRetransmits(t *testing.T) {
-	cable, ns, here, there := far(t)
+	wire := far(t)
 	dir := group(t)
-	back := farService(t, ns, there)
-	t.Setenv("LISTEN", here+":0")
+	back := farService(t, wire)
+	t.Setenv("LISTEN", wire.Here+":0")
 	front := start(t, dir, nil, "gateway", back.addr)
 	p := probe(t, Options{Cgroup: dir, AnyListen: true, AnyUpstream: true, Status: true})
 	client := newClient(t)
 	fetch(t, client, "http://"+front.addr+"/") // the addresses are resolved, the connection is open
-	cable.cut.Store(true)
-	time.AfterFunc(300*time.Millisecond, func() { cable.cut.Store(false) })
+	wire.Cut.Store(true)
+	time.AfterFunc(300*time.Millisecond, func() { wire.Cut.Store(false) })
 	fetch(t, client, "http://"+front.addr+"/")
 	s := eventually(t, p, exactly(2))
 	for _, row := range s.Rows {
@@ -97,8 +74,8 @@ func TestLossForcesRetransmits(t *testing.T) {
 // The same port in another network namespace is another port, and a probe for
 // that namespace sees what goes on there, idle and older connections included.
 func TestNamespacesAreKeptApart(t *testing.T) {
-	_, ns, _, there := far(t)
-	back := farService(t, ns, there)
+	wire := far(t)
+	back := farService(t, wire)
 	own, path, err := OwnNetns()
 	if err != nil || path != "" {
 		t.Fatal(path, err)
