@@ -72,6 +72,10 @@ oidc: test/oidc/node_modules/.package-lock.json ## logins at a real OpenID provi
 probe-test: ## the tests of the probe in full length, as root: they fail where they would be skipped
 	PITHEAD_PROBE=required PITHEAD_FAULTS=full go test -race -count=1 -timeout 20m ./bpf/... ./cmd/pithead-probe/... ./gateway/anatomy/...
 
+.PHONY: slow-part
+slow-part: ## stage the three problems of docs/howto/find-the-slow-part.md and show what pithead-probe top says, as root
+	COLUMNS=$(or $(COLUMNS),110) PITHEAD_PROBE=required go test -count=1 -v -run FindTheSlowPart ./cmd/pithead-probe
+
 .PHONY: faults
 faults: $(BIN)/consul ## the fault runs in full length, about 40 minutes: a table into benchmarks/results/faults.md
 	cd benchmarks && go build -o $(BIN)/benchmarks .

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -235,6 +236,9 @@ func (sc *screen) draw(i *interval) error {
 	var b strings.Builder
 	if sc.terminal == nil {
 		width := plainWidth
+		if columns, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil {
+			width = columns
+		}
 		if file, ok := sc.out.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
 			width, _, _ = term.GetSize(int(file.Fd()))
 		}

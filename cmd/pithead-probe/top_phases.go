@@ -202,7 +202,7 @@ func (l *line) divide(outer, server, upstream *tally) {
 	spent[inNetwork] = min(roundTrip.Sum, answer.Sum)
 	spent[inService] = answer.Sum - spent[inNetwork]
 	spent[inBody] = max(upstream.of("total").Sum-answer.Sum, 0)
-	spent[inDrain] = server.of("drain").Sum
+	spent[inDrain] = slowDrain(server.of("drain"))
 	whole := outer.of("total").Sum
 	spent[inGateway] = max(whole-spent[inQueue]-spent[inConnect]-upstream.of("total").Sum, 0)
 	most := inQueue
@@ -230,6 +230,20 @@ func (l *line) divide(outer, server, upstream *tally) {
 	l.Phases[inDrain].quantiles = both99(server.of("drain"))
 	service, way := both99(answer), roundTrip.Mean()
 	l.Phases[inService].quantiles = quantiles{max(service.P50-way, 0), max(service.P99-way, 0)}
+}
+
+// delayedAck is for how long a client's kernel may keep an acknowledgement back that
+// nothing waits for (RFC 9293 section 3.8.6.3; Linux takes 40 ms).
+const delayedAck = 50 * time.Millisecond
+
+// slowDrain is the time in drains that no delayed acknowledgement explains.
+func slowDrain(h *bpf.Histogram) (all time.Duration) {
+	for i, n := range h.Counts {
+		if d := bpf.Middle(i); d > delayedAck {
+			all += time.Duration(n) * d
+		}
+	}
+	return all
 }
 
 func both99(h *bpf.Histogram) quantiles { return quantiles{h.Quantile(0.5), h.Quantile(0.99)} }
