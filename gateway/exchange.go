@@ -47,15 +47,17 @@ type Exchange struct {
 	Retry    *Retry    // which attempts are made again; nil is none
 	Refuge   *Arm      // where a retry goes in place of Arm, if its policy leaves canaries; nil is nowhere else
 	Circuit  Circuit   // which attempts are made at all; nil is every one
+	Priority Priority  // whether the request is among those that are given up first
 	Deadline time.Time // when the time for the whole exchange is over; zero is never
 	Pages    Pages     // what error answers say; nil leaves them as they are
 
 	// Set by the upstream and the proxy core.
-	Endpoint        *Endpoint // of the last attempt
-	Attempts        int       // how often the request was sent upstream
-	UpstreamStart   time.Time // when the first attempt began
-	UpstreamHeaders time.Time // when the head of the answer was there
-	UpstreamEnd     time.Time // when the last byte of the answer was there, or the last attempt failed
+	Endpoint        *Endpoint     // of the last attempt
+	Attempts        int           // how often the request was sent upstream
+	UpstreamStart   time.Time     // when the first attempt began
+	UpstreamHeaders time.Time     // when the head of the answer was there
+	UpstreamWaited  time.Duration // what the last attempt's endpoint took for the head of a good answer, while it and not the client was to move; 0 for streams, failures and answers that nothing can be learnt from
+	UpstreamEnd     time.Time     // when the last byte of the answer was there, or the last attempt failed
 
 	// Set while the answer is written.
 	Status   int    // what the client got; 499 when it left before an answer, 0 while there is none
@@ -85,7 +87,7 @@ func (x *Exchange) Beside() *Exchange {
 		Request: x.Request, ID: x.ID, Start: x.Start, Listener: x.Listener, Client: x.Client, Trusted: x.Trusted,
 		Scheme: x.Scheme, LocalPort: x.LocalPort,
 		Route: x.Route, Upstream: x.Upstream, Arm: x.Arm, ArmBy: x.ArmBy, Subset: x.Subset, Subject: x.Subject, Claims: x.Claims,
-		Cluster: x.Cluster, Session: x.Session, Retry: x.Retry, Refuge: x.Refuge, Circuit: x.Circuit, Deadline: x.Deadline, Pages: x.Pages,
+		Cluster: x.Cluster, Session: x.Session, Retry: x.Retry, Refuge: x.Refuge, Circuit: x.Circuit, Priority: x.Priority, Deadline: x.Deadline, Pages: x.Pages,
 		Anatomy: Anatomy{Watch: x.Anatomy.Watch, Sampled: x.Anatomy.Sampled},
 	}
 }

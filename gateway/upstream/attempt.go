@@ -201,6 +201,7 @@ func (c *Cluster) begin(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Req
 	now := time.Now()
 	x.Endpoint = ep
 	x.Attempts++
+	x.UpstreamWaited = 0
 	if x.UpstreamStart.IsZero() {
 		x.UpstreamStart = now
 	}
@@ -252,7 +253,7 @@ func (a *attempt) take(req *http.Request, resp *http.Response) error {
 	}
 	now := time.Now()
 	a.resp, a.grpc = resp, gateway.IsGRPC(req)
-	a.observeHead(now, resp.StatusCode)
+	a.observeHead(now, resp.StatusCode, stream)
 	a.observeCircuit(req, resp, stream)
 	a.askKernel(now)
 	if !a.watch.head(limit, stream) {

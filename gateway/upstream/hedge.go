@@ -189,6 +189,7 @@ func (race *race) take(l *leg) (*http.Response, bool, error) {
 	}
 	r.x.Endpoint, r.x.UpstreamHeaders, r.x.UpstreamEnd = l.ep, l.x.UpstreamHeaders, l.x.UpstreamEnd
 	r.x.Anatomy.Follow(&l.x.Anatomy)
+	r.x.UpstreamWaited = l.x.UpstreamWaited
 	if l.resp != nil {
 		if b, ok := l.resp.Body.(*answerBody); ok {
 			b.a.x = r.x // which nobody else looks at between the head and the first read
