@@ -46,6 +46,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	collectIntrospectors(ch, introspectors)
 	c.m.collectLogins(ch)
 	c.m.collectForwardAuths(ch)
+	c.m.collectLoad(ch)
 }
 
 func counter(ch chan<- prometheus.Metric, desc *prometheus.Desc, n uint64, labels ...string) {

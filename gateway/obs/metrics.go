@@ -48,6 +48,9 @@ type Metrics struct {
 	introspectors []*introspectorSource // never changed in place
 
 	logins       watchers[client, LoginState]
+	concurrency  watchers[string, ConcurrencyState]
+	admissions   watchers[string, AdmissionState]
+	overload     watchers[string, OverloadState]
 	forwardAuths watchers[client, ForwardAuthState]
 	limitStores  []*LimitStore // never changed in place
 }

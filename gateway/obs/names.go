@@ -58,6 +58,31 @@ var (
 	limitStoreErrorsDesc = desc("rate_limit_store_errors_total",
 		"Questions to the store of rate limits that failed, by why.", "store", "error")
 
+	concurrencyLimitDesc = desc("concurrency_limit",
+		"Requests that a limit lets be under way at a time.", "limiter")
+	concurrencyActiveDesc = desc("concurrency_active",
+		"Requests that are under way within such a limit.", "limiter")
+	concurrencyWaitingDesc = desc("concurrency_waiting",
+		"Requests that wait in the queue of such a limit.", "limiter")
+	concurrencyBaselineDesc = desc("concurrency_baseline_seconds",
+		"What the service takes for an answer when it has little to do, as an adaptive limit has found.", "limiter")
+	concurrencyRefusedDesc = desc("concurrency_refused_total",
+		"Requests that such a limit has refused.", "limiter", "priority")
+	admissionLimitDesc = desc("adaptive_limit_rate",
+		"Requests per second that a limit which follows the health of a service lets pass; +Inf while the service is well.", "limiter")
+	admissionConditionDesc = desc("adaptive_limit_state",
+		"Why: 0 healthy, 1 recovering, 2 degraded, 3 broken.", "limiter")
+	admissionRefusedDesc = desc("adaptive_limit_refused_total",
+		"Requests that such a limit has refused.", "limiter", "priority")
+	overloadStepDesc = desc("overload_step",
+		"What the process does about its own load: 0 nothing, 1 ends connections after their answer, 2 refuses requests, 3 accepts no connections.")
+	overloadShareDesc = desc("overload_refused_share",
+		"Share of the requests that are refused because of that, 0 to 1.")
+	overloadPressureDesc = desc("overload_pressure",
+		"How much of a resource is used: memory and cpu as a share of what the process may have.", "resource")
+	overloadRefusedDesc = desc("overload_refused_total",
+		"Requests that were refused because of that.")
+
 	breakerStateDesc = desc("breaker_state",
 		"What a circuit breaker does: 0 closed, 1 recovering, 2 half-open, 3 open.", "breaker", "upstream", "arm", "endpoint")
 	breakerTransitionsDesc = desc("breaker_transitions_total",
@@ -139,6 +164,9 @@ var (
 )
 
 var collectedDescs = []*prometheus.Desc{
+	concurrencyLimitDesc, concurrencyActiveDesc, concurrencyWaitingDesc, concurrencyBaselineDesc, concurrencyRefusedDesc,
+	admissionLimitDesc, admissionConditionDesc, admissionRefusedDesc,
+	overloadStepDesc, overloadShareDesc, overloadPressureDesc, overloadRefusedDesc,
 	breakerStateDesc, breakerTransitionsDesc, breakerRefusedDesc, breakerFailuresDesc, breakerSlowDesc,
 	requestsDesc, requestDurationDesc, gatewayDurationDesc, upstreamDurationDesc,
 	requestPhaseDesc, slowRequestsDesc, saturationDesc,
