@@ -45,7 +45,9 @@ func adaptiveCase(t *testing.T, name, request string, end func(w http.ResponseWr
 
 func TestAdaptiveLimit(t *testing.T) {
 	answer := func(status int, waited time.Duration) func(http.ResponseWriter, *gateway.Exchange) {
-		return func(_ http.ResponseWriter, x *gateway.Exchange) { x.Attempts, x.Status, x.UpstreamWaited = 1, status, waited }
+		return func(_ http.ResponseWriter, x *gateway.Exchange) {
+			x.Attempts, x.Status, x.UpstreamWaited = 1, status, waited
+		}
 	}
 	grpc := func(status string) func(http.ResponseWriter, *gateway.Exchange) {
 		return func(w http.ResponseWriter, x *gateway.Exchange) {

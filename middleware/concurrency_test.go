@@ -178,7 +178,7 @@ func TestConcurrencyLearns(t *testing.T) {
 			}
 			limit := `pithead_concurrency_limit{limiter="route/test/middleware/0"} `
 			if c.lowers {
-				wantMetric(t, env, limit+"25") // 50 less a fifth in each of three windows
+				wantMetric(t, env, limit+"20") // 50 less a fifth in each of four windows
 			} else {
 				wantMetric(t, env, limit+"50")
 			}
