@@ -31,6 +31,8 @@ type gatewayUnderLoad struct {
 	exited chan struct{}
 	admin  *http.Client
 	client *admin.Client
+
+	prepare func(*exec.Cmd) // changes how the process is started; may be nil
 }
 
 // shutdownOrder is how the gateway ends here, and grace its sum.
@@ -96,6 +98,9 @@ func (g *gatewayUnderLoad) start() {
 	g.cmd = exec.Command("pithead", "run", g.path("pithead.yaml"))
 	g.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	endWithParent(g.cmd)
+	if g.prepare != nil {
+		g.prepare(g.cmd)
+	}
 	stderr, err := os.Create(g.written("process.log"))
 	if err != nil {
 		g.t.Fatal(err)

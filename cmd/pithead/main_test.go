@@ -13,7 +13,7 @@ import (
 // script runs as `pithead` is this binary again, race detector included. `curl`
 // is as much of curl as the printed examples use.
 func TestMain(m *testing.M) {
-	testscript.Main(leakChecked{m}, map[string]func(){"pithead": main, "curl": curl})
+	testscript.Main(leakChecked{m}, map[string]func(){"pithead": main, "curl": curl, "probe": probeRole})
 }
 
 type leakChecked struct{ m *testing.M }

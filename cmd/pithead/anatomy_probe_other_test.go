@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// probeRole is for Linux.
+func probeRole() {}
