@@ -37,7 +37,8 @@ func picture(c *Config, err error) string {
 
 // TestRereadIsLikeRead changes files of a configuration at random and wants each
 // reading that builds on the one before to be what a cold one is: settings,
-// places, errors, and what is hidden of secrets.
+// places, errors, and what is hidden of secrets. Readings that were good offer what
+// they have decoded to the next one.
 func TestRereadIsLikeRead(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "pithead.yaml")
@@ -50,6 +51,7 @@ func TestRereadIsLikeRead(t *testing.T) {
 		"include: [\"*.route.yaml\"]\nadmin: {token: [very-secret]}\n",
 	}
 	routes := []string{
+		"routes:\n  - {name: %[1]s, match: [{path: /n%[1]s}, {path: /m%[1]s, query: {a: b}}], use: [{respond: {body: x}}], to: a}\n",
 		"upstreams: {%[1]s: {discover: {static: {targets: [\"127.0.0.1:1\"]}}}}\nroutes: [{match: {prefix: /%[1]s}, to: %[1]s}]\n",
 		"routes:\n  - &base {name: %[1]s, match: {path: /x%[1]s}, to: \"${REREAD_TO}\"}\n  - {<<: *base, name: %[1]s2, match: {path: /y%[1]s}}\n",
 		"routes: [{name: same, match: {prefix: /z%[1]s}, to: \"${REREAD_TO:-a}\", timeout: \"${REREAD_TIME}\"}]\n",
@@ -65,7 +67,7 @@ func TestRereadIsLikeRead(t *testing.T) {
 	}
 	put("pithead.yaml", process[0])
 	put("token", "very-secret\n")
-	put("a.route.yaml", fmt.Sprintf(routes[0], "a"))
+	put("a.route.yaml", fmt.Sprintf(routes[1], "a"))
 	var before *Files
 	loaded, shared := 0, 0
 	for round := range 400 {
@@ -83,7 +85,7 @@ func TestRereadIsLikeRead(t *testing.T) {
 				t.Fatal(err)
 			}
 		default:
-			text := routes[random.IntN(3)]
+			text := routes[random.IntN(4)]
 			if random.IntN(6) == 0 {
 				text = routes[random.IntN(len(routes))]
 			}
@@ -99,6 +101,7 @@ func TestRereadIsLikeRead(t *testing.T) {
 			t.Fatalf("round %d (-cold +reread):\n%s", round, diff)
 		}
 		if err == nil {
+			c.Offer()
 			loaded++
 		}
 		shared += sharedFiles(before, again)
@@ -159,5 +162,54 @@ func TestRereadParsesOnlyWhatChanged(t *testing.T) {
 	}
 	if len(c.Routes) != 101 || len(old.Routes) != 100 || c.Routes[1].Name != "more" {
 		t.Errorf("%d routes after %d", len(c.Routes), len(old.Routes))
+	}
+}
+
+// TestOffer: what the next configuration takes over is the same value, and stands
+// where it stood.
+func TestOffer(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "pithead.yaml")
+	put := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("pithead.yaml", "include: [\"*.route.yaml\"]\nupstreams: {u: {discover: {static: {targets: [\"127.0.0.1:1\"]}}}}\n")
+	put("a.route.yaml", "routes:\n  - {name: a, match: {path: /a}, to: u, timeout: 7s}\n")
+	put("b.route.yaml", "routes:\n  - {name: b, match: {path: /b}, to: u}\n")
+	var files *Files
+	load := func() *Config {
+		t.Helper()
+		var err error
+		if files, err = files.Reread(path); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Parse(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	first := load()
+	if second := load(); first.Routes[0] == second.Routes[0] {
+		t.Error("a route was taken over that nobody has offered")
+	}
+	first.Offer()
+	put("b.route.yaml", "routes:\n  - {name: b, match: {path: /b2}, to: u}\n")
+	put("0.route.yaml", "routes:\n  - {name: zero, match: {path: /zero}, to: u}\n")
+	next := load()
+	if first.Routes[0] != next.Routes[1] || first.Upstreams["u"] != next.Upstreams["u"] || first.Routes[1] == next.Routes[2] {
+		t.Error("want the route and the upstream of files that stay the same to be taken over, and no others")
+	}
+	for _, c := range []*Config{first, next} {
+		i := slices.IndexFunc(c.Routes, func(r *Route) bool { return r.Name == "a" })
+		if got, want := c.Pos(&c.Routes[i].Timeout), (Pos{filepath.Join(dir, "a.route.yaml"), 2, 53}); got != want {
+			t.Errorf("the timeout stands at %v, want %v", got, want)
+		}
+	}
+
+	if text := next.Errorf(&next.Routes[1].To, "told").Error(); !strings.Contains(text, "a.route.yaml:2:37: told") {
+		t.Errorf("a mistake in what was taken over is told as %q", text)
 	}
 }
