@@ -24,6 +24,7 @@ type Files struct {
 	includes []include
 	bad      Errors // includes that could not be read; Parse reports them with all else
 	idle     Errors // includes that match no file, which may be right
+	again    bool   // the files have been read before, so there may be traffic
 }
 
 // include is a pattern, absolute or relative to the working folder, and where it
@@ -57,7 +58,7 @@ func (f *Files) Reread(path string) (*Files, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	fresh := &Files{}
+	fresh := &Files{again: f != nil}
 	fresh.add(path, data, f)
 	fresh.includes = includesOf(fresh.files[0])
 	fresh.follow(f)
@@ -77,11 +78,16 @@ func (f *Files) add(name string, data []byte, old *Files) {
 	f.With(name, data)
 }
 
-// parse parses the files that have not been, several at a time.
+// parse parses the files that have not been, several at a time. A reload leaves half of
+// the cores to requests.
 func (f *Files) parse() {
 	var next atomic.Int64
 	var workers sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(f.files)) {
+	cores := runtime.GOMAXPROCS(0)
+	if f.again {
+		cores = max(1, cores/2)
+	}
+	for range min(cores, len(f.files)) {
 		workers.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(f.files)); i = next.Add(1) - 1 {
 				f.files[i].parse()

@@ -204,12 +204,12 @@ func TestOffer(t *testing.T) {
 	}
 	for _, c := range []*Config{first, next} {
 		i := slices.IndexFunc(c.Routes, func(r *Route) bool { return r.Name == "a" })
-		if got, want := c.Pos(&c.Routes[i].Timeout), (Pos{filepath.Join(dir, "a.route.yaml"), 2, 53}); got != want {
+		if got, want := c.Pos(&c.Routes[i].Timeout), (Pos{filepath.Join(dir, "a.route.yaml"), 2, 50}); got != want {
 			t.Errorf("the timeout stands at %v, want %v", got, want)
 		}
 	}
 
-	if text := next.Errorf(&next.Routes[1].To, "told").Error(); !strings.Contains(text, "a.route.yaml:2:37: told") {
+	if text := next.Errorf(&next.Routes[1].To, "told").Error(); !strings.Contains(text, "a.route.yaml:2:38: told") {
 		t.Errorf("a mistake in what was taken over is told as %q", text)
 	}
 }
