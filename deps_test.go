@@ -58,7 +58,7 @@ var rooms = map[string][]string{
 		"discovery", "gateway", "gateway/anatomy", "gateway/balance", "gateway/breaker", "gateway/canon", "gateway/config", "gateway/keep", "gateway/kind",
 		"gateway/obs", "gateway/proxy", "gateway/route", "gateway/upstream", "middleware",
 	},
-	"gateway/server": {"gateway", "gateway/anatomy", "gateway/build", "gateway/config", "gateway/keep", "gateway/obs", "gateway/unixsocket"},
+	"gateway/server": {"gateway", "gateway/anatomy", "gateway/build", "gateway/config", "gateway/keep", "gateway/obs", "gateway/overload", "gateway/unixsocket"},
 	"gateway/admin":  {"gateway", "gateway/anatomy", "gateway/unixsocket"},
 	"configs":        {},
 	"cmd/pithead": {

@@ -36,6 +36,8 @@ type Root struct {
 	AccessLog AccessLog `yaml:"access_log"`
 	// Anatomy says of which requests it is found out where their time went.
 	Anatomy Anatomy `yaml:"anatomy"`
+	// Overload says what is given up when the process runs out of memory or processors.
+	Overload Overload `yaml:"overload"`
 	// Reload says how changes of the files are noticed.
 	Reload Reload `yaml:"reload"`
 	// Shutdown is the order of the end after SIGTERM.

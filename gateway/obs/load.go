@@ -24,7 +24,7 @@ type AdmissionState struct {
 type OverloadState struct {
 	Step     int                // 0 to 3
 	Share    float64            // of requests that are refused
-	Pressure map[string]float64 // by resource, 1 being all there is
+	Pressure map[string]float64 // by resource: memory as a share, cpu in seconds
 	Refused  uint64
 }
 

@@ -79,7 +79,7 @@ var (
 	overloadShareDesc = desc("overload_refused_share",
 		"Share of the requests that are refused because of that, 0 to 1.")
 	overloadPressureDesc = desc("overload_pressure",
-		"How much of a resource is used: memory and cpu as a share of what the process may have.", "resource")
+		"How much of what the process may have is used: memory as a share of the limit, cpu as the wait for a processor in seconds.", "resource")
 	overloadRefusedDesc = desc("overload_refused_total",
 		"Requests that were refused because of that.")
 

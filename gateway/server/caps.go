@@ -15,6 +15,7 @@ const (
 	refusedListener = "listener_full"
 	refusedClient   = "client_full"
 	refusedProcess  = "process_full"
+	refusedOverload = "overload"     // the process accepts none
 	refusedHeader   = "proxy_header" // no good PROXY header from where one must come
 )
 

@@ -53,6 +53,7 @@ func (s *Server) plan(ctx context.Context, c *config.Config) ([]planned, error) 
 					unbind(all)
 					return nil, c.Errorf(addressField(l, i), "%w", err)
 				}
+				sock.stops = s.pressure.Stops
 				p.socket, p.fresh = sock, true
 			}
 			all = append(all, p)
@@ -142,7 +143,7 @@ func (s *Server) capsOf(name string) *caps {
 
 func (s *Server) newFront(g *generation, p planned) *front {
 	f := newFront(p.name, p.listener, p.socket.ln.Addr(), s.metrics.Listener(p.name), s.capsOf(p.name), s.log)
-	f.server.Handler = s.handler(f)
+	f.server.Handler, f.pressure = s.handler(f), s.pressure
 	if p.listener.TLS != nil {
 		f.server.TLSConfig = listenerTLS(s.tlsFor(p.name, g.snap.TLS(p.name)))
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pithead/pithead/gateway/config"
 	"github.com/pithead/pithead/gateway/obs"
+	"github.com/pithead/pithead/gateway/overload"
 )
 
 // front serves the connections of a socket with the settings of one listener,
@@ -26,11 +27,12 @@ type front struct {
 	caps     *caps
 	addr     net.Addr
 
-	offers chan *conn
-	stop   chan struct{} // closed when no more connections are taken
-	once   sync.Once
-	lame   atomic.Bool // every answer asks the client to go
-	lot    *lot
+	offers   chan *conn
+	stop     chan struct{} // closed when no more connections are taken
+	once     sync.Once
+	lame     atomic.Bool // every answer asks the client to go
+	lot      *lot
+	pressure *overload.Manager // nil: never under any
 
 	parkAfter time.Duration // how long a connection rests before it is parked
 

@@ -32,6 +32,10 @@ func (s *Server) handler(f *front) http.Handler {
 			r.Body = &e.body
 		}
 		defer s.finish(g, e, r)
+		if s.pressure.Refuses() {
+			gateway.Fail(&e.w, r, overloaded())
+			return
+		}
 		g.snap.ServeHTTP(&e.w, r)
 	})
 }
@@ -45,7 +49,7 @@ func newEntry(f *front, c *conn, w http.ResponseWriter, r *http.Request) *entry 
 	}
 	timed, limits := !gateway.IsGRPC(r), &f.listener.Timeouts
 	e.w = response{
-		ResponseWriter: w, x: &e.x, lame: &f.lame, aged: c.aged(e.x.Start), http1: r.ProtoMajor == 1,
+		ResponseWriter: w, x: &e.x, lame: &f.lame, pressure: f.pressure, aged: c.aged(e.x.Start), http1: r.ProtoMajor == 1,
 		timed: timed && limits.WriteIdle > 0, idle: limits.WriteIdle, body: &e.body,
 	}
 	e.body.ReadCloser, e.body.w, e.body.length = r.Body, w, r.ContentLength

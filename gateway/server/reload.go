@@ -155,6 +155,7 @@ func (s *Server) install(ctx context.Context, g, old *generation) error {
 	g.count(s.metrics)
 	s.current.Store(g)
 	s.open(g, listeners)
+	s.watchPressure(&g.config.Overload)
 	if admin != nil {
 		s.admin.use(admin)
 	}

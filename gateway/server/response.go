@@ -9,6 +9,7 @@ import (
 
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/anatomy"
+	"github.com/pithead/pithead/gateway/overload"
 )
 
 // connectionClose is shared by all answers that are the last on their connection. HTTP/2 turns it into
@@ -20,18 +21,19 @@ var connectionClose = []string{"close"}
 // retired. http.ResponseController finds the rest through Unwrap.
 type response struct {
 	http.ResponseWriter
-	x      *gateway.Exchange
-	lame   *atomic.Bool
-	aged   bool // the connection
-	http1  bool
-	timed  bool
-	idle   time.Duration
-	until  time.Time // write deadline of the connection, HTTP/1 only
-	wrote  bool      // the final head
-	bytes  int64
-	tunnel *tunnel
-	body   *body
-	torn   bool // a panic came after the head
+	x        *gateway.Exchange
+	lame     *atomic.Bool
+	pressure *overload.Manager
+	aged     bool // the connection
+	http1    bool
+	timed    bool
+	idle     time.Duration
+	until    time.Time // write deadline of the connection, HTTP/1 only
+	wrote    bool      // the final head
+	bytes    int64
+	tunnel   *tunnel
+	body     *body
+	torn     bool // a panic came after the head
 
 	entry   *entry
 	conn    *conn
@@ -50,7 +52,7 @@ func (w *response) WriteHeader(status int) {
 	if final && !w.wrote {
 		w.wrote = true
 		w.x.Status = status
-		if (w.aged || w.lame.Load()) && status != http.StatusSwitchingProtocols {
+		if (w.aged || w.lame.Load() || w.pressure.Closes()) && status != http.StatusSwitchingProtocols {
 			w.Header()["Connection"] = connectionClose
 		}
 		w.name(status)

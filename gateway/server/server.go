@@ -17,6 +17,7 @@ import (
 	"github.com/pithead/pithead/gateway/config"
 	"github.com/pithead/pithead/gateway/keep"
 	"github.com/pithead/pithead/gateway/obs"
+	"github.com/pithead/pithead/gateway/overload"
 )
 
 // Options are what a Server needs from outside.
@@ -40,12 +41,14 @@ type Options struct {
 
 // Server is the running gateway.
 type Server struct {
-	opt     Options
-	log     *slog.Logger
-	metrics *obs.Metrics
-	pool    *keep.Pool
-	kernel  *anatomy.Kernel
-	budget  *budget
+	opt      Options
+	log      *slog.Logger
+	metrics  *obs.Metrics
+	pool     *keep.Pool
+	kernel   *anatomy.Kernel
+	budget   *budget
+	pressure *overload.Manager
+	memory   memoryGoal
 
 	compile  func(*config.Config) (snapshot, error) // build.Compile
 	fsnotify func() (*fsnotify.Watcher, error)      // fsnotify.NewWatcher
@@ -87,7 +90,7 @@ type Status struct {
 // New makes a server that does nothing yet.
 func New(opt Options) *Server {
 	s := &Server{
-		opt: opt, log: opt.Log, metrics: opt.Metrics, pool: keep.NewPool(), kernel: anatomy.NewKernel(), budget: newBudget(),
+		opt: opt, log: opt.Log, metrics: opt.Metrics, pool: keep.NewPool(), kernel: anatomy.NewKernel(), budget: newBudget(), pressure: overload.New(opt.Log),
 		doors: make(map[string]*door), caps: make(map[string]*caps), hurry: make(chan struct{}), fsnotify: fsnotify.NewWatcher,
 	}
 	s.life, s.cut = context.WithCancel(context.Background())
@@ -130,6 +133,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	var watching sync.WaitGroup
 	watching.Go(func() { s.watch(loading) })
+	watching.Go(func() { s.pressure.Run(loading) })
+	defer s.metrics.WatchOverload(s.overloadState)()
+	defer s.memory.aim(0)
 	<-ctx.Done()
 	stop()
 	watching.Wait()

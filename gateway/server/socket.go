@@ -27,6 +27,7 @@ type socket struct {
 	accepts sync.WaitGroup
 	once    sync.Once
 	closed  chan struct{}
+	stops   func() bool // whether no connections are to be accepted; nil: never
 }
 
 // bind listens on host:port, or on "unix:" and a path.
@@ -87,6 +88,12 @@ func (s *socket) accept() {
 		nc, err := s.ln.Accept()
 		if err == nil {
 			pause = 0
+			if s.stops != nil && s.stops() {
+				s.front.Load().count.Refused(refusedOverload)
+				hangUp(nc)
+				s.rest()
+				continue
+			}
 			s.admit(nc)
 			continue
 		}
@@ -99,6 +106,17 @@ func (s *socket) accept() {
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 		select {
 		case <-time.After(pause):
+		case <-s.closed:
+			return
+		}
+	}
+}
+
+// rest leaves connections to the kernel's backlog while the process is to accept none.
+func (s *socket) rest() {
+	for s.stops() {
+		select {
+		case <-time.After(50 * time.Millisecond):
 		case <-s.closed:
 			return
 		}
