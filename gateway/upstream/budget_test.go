@@ -106,7 +106,7 @@ func TestBudgetUnderLoad(t *testing.T) {
 	}
 }
 
-// A service that fails four of five requests gets at most a fifth more of them.
+// S11: a service that fails four of five requests gets at most a fifth more of them.
 func TestBudgetBoundsTheLoadOfAFailingService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var load atomic.Int64
@@ -134,7 +134,7 @@ func TestBudgetBoundsTheLoadOfAFailingService(t *testing.T) {
 		wg.Wait()
 		const requests = seconds * perSecond
 		if n := load.Load(); n < requests*115/100 || n > requests*120/100+3 {
-			t.Errorf("%d attempts for %d requests", n, requests)
+			t.Errorf("S11: %d attempts for %d requests", n, requests)
 		}
 		if !strings.Contains(counts(c), "budget_exhausted") {
 			t.Errorf("counted %q", counts(c))
