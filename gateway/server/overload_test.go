@@ -1,6 +1,7 @@
 package server
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -31,6 +32,7 @@ func TestFault38OverloadSteps(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		_, _ = io.Copy(io.Discard, resp.Body) // so that the connection is used again
 		_ = resp.Body.Close()
 		if resp.StatusCode != want || resp.Close != last {
 			t.Errorf("%d, the last answer of its connection: %t", resp.StatusCode, resp.Close)
