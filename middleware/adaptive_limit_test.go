@@ -35,7 +35,7 @@ func adaptiveCase(t *testing.T, name, request string, end func(w http.ResponseWr
 					r.ProtoMajor = 2
 					w := &recorder{h: http.Header{}}
 					h.ServeHTTP(w, gateway.WithExchange(r, &gateway.Exchange{}))
-					time.Sleep(10 * time.Millisecond) // virtual
+					<-time.After(10 * time.Millisecond)
 				}
 			}
 			want(t, env, step, passed)

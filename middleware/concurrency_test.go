@@ -172,7 +172,7 @@ func TestConcurrencyLearns(t *testing.T) {
 		concurrencyCase(t, name, "concurrency: {adaptive: {initial: 50}}", func(t *testing.T, env middleware.Env, d *desk) {
 			for range 200 {
 				a := d.ask(r(t))
-				time.Sleep(10 * time.Millisecond) // virtual
+				<-time.After(10 * time.Millisecond)
 				d.ends <- c.end
 				<-a.over
 			}
@@ -187,7 +187,7 @@ func TestConcurrencyLearns(t *testing.T) {
 	concurrencyCase(t, "latency", "concurrency: {adaptive: {initial: 50}}", func(t *testing.T, env middleware.Env, d *desk) {
 		for range 200 {
 			a := d.ask(r(t))
-			time.Sleep(10 * time.Millisecond) // virtual
+			<-time.After(10 * time.Millisecond)
 			d.ends <- func(w http.ResponseWriter, x *gateway.Exchange) {
 				x.Attempts, x.Status, x.UpstreamWaited = 1, 200, 10*time.Millisecond
 			}

@@ -21,7 +21,7 @@ type load struct {
 func (o *load) run(a *Admission, s *service, over time.Duration, rate float64, p gateway.Priority) {
 	between := time.Duration(float64(time.Second) / rate)
 	for range int(over / between) {
-		time.Sleep(between) // virtual
+		after(between)
 		if _, ok := a.Admit(p); !ok {
 			o.refused.Add(1)
 			continue
@@ -105,7 +105,7 @@ func TestAdmissionBreaks(t *testing.T) {
 			a.Admit(gateway.PriorityNormal)
 			a.Done(Report{Ended: true, Failed: true})
 		}
-		time.Sleep(2 * time.Second) // virtual
+		after(2 * time.Second)
 		a.Admit(gateway.PriorityNormal)
 		if i := a.Info(); i.Condition != Healthy {
 			t.Errorf("%+v", i)
@@ -116,7 +116,7 @@ func TestAdmissionBreaks(t *testing.T) {
 		for range 1000 {
 			a.Admit(gateway.PriorityNormal)
 			a.Done(Report{Failed: true})
-			time.Sleep(5 * time.Millisecond) // virtual
+			after(5 * time.Millisecond)
 		}
 		if i := a.Info(); i.Condition != Healthy {
 			t.Errorf("%+v", i)

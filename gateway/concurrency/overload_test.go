@@ -40,7 +40,7 @@ func TestOverload(t *testing.T) {
 			l, s := New(c.settings), newService(c.workers, c.takes, c.random)
 			peak := ask(t, New(Settings{Max: 1000}), newService(c.workers, c.takes, c.random), 10*time.Second, caller{rate: 0.8 * capacity})[0]
 			ask(t, l, s, 20*time.Second, caller{rate: 4 * capacity}) // finds its limit
-			const over = 40 * time.Second
+			const over = 20 * time.Second
 			got := ask(t, l, s, over, caller{rate: 4 * capacity})[0]
 			i := l.Info()
 			t.Logf("limit %d, baseline %v, goodput %.0f of %.0f/s, p50 %v, p99 %v, unloaded p99 %v", i.Limit, i.Baseline, got.goodput(over), capacity, got.quantile(0.5), got.quantile(0.99), peak.quantile(0.99))

@@ -57,7 +57,7 @@ func (n *line) want(t *testing.T, got []string, want ...string) {
 	if !slices.Equal(got, want) {
 		t.Errorf("served %v, want %v", got, want)
 	}
-	time.Sleep(time.Hour) // virtual: nobody waits any more
+	after(time.Hour) // nobody waits any more
 	n.work.Wait()
 	if i := n.l.Info(); i.Waiting != 0 {
 		t.Errorf("%d are left", i.Waiting)
@@ -85,9 +85,9 @@ func TestQueueOrder(t *testing.T) {
 	bubble(t, "the newest first under pressure, and the old ones not at all", func(t *testing.T) {
 		n := newLine(quiet)
 		n.ask(t.Context(), "first", 1, normal)
-		time.Sleep(80 * time.Millisecond) // virtual
+		after(80 * time.Millisecond)
 		n.ask(t.Context(), "second", 1, normal)
-		time.Sleep(30 * time.Millisecond) // virtual: longer than twice the target since the first one
+		after(30 * time.Millisecond) // longer than twice the target since the first one
 		n.ask(t.Context(), "third", 1, normal)
 		n.want(t, n.free(2), "third", "second")
 		if !errors.Is(n.ends["first"], ErrShed) {
@@ -97,7 +97,7 @@ func TestQueueOrder(t *testing.T) {
 	bubble(t, "who may wait no longer", func(t *testing.T) {
 		n := newLine(quiet)
 		n.ask(t.Context(), "late", 1, normal)
-		time.Sleep(2 * time.Second) // virtual
+		after(2 * time.Second)
 		ctx, leave := context.WithCancel(t.Context())
 		n.ask(ctx, "gone", 1, normal)
 		leave()

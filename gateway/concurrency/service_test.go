@@ -46,7 +46,7 @@ func (s *service) serve() time.Duration {
 	end = end.Add(takes)
 	s.free[i] = end
 	s.mu.Unlock()
-	time.Sleep(end.Sub(now)) // virtual
+	after(end.Sub(now))
 	return end.Sub(now)
 }
 
@@ -97,7 +97,7 @@ func ask(t *testing.T, l *Limiter, s *service, over time.Duration, callers ...ca
 			between := time.Duration(float64(time.Second) / c.rate)
 			for range int(over / between) {
 				work.Go(func() { once(t.Context(), l, s, c, all[i]) })
-				time.Sleep(between) // virtual
+				after(between)
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package overload
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
@@ -198,9 +199,7 @@ type Info struct {
 func (m *Manager) Info() Info {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	i := Info{Step: m.Step(), Share: float64(m.state.Load()&0xffff) / shares, Pressure: make(map[string]float64, len(m.pressure)), Refused: m.refused.Load()}
-	for name, p := range m.pressure {
-		i.Pressure[name] = p
+	return Info{
+		Step: m.Step(), Share: float64(m.state.Load()&0xffff) / shares, Pressure: maps.Clone(m.pressure), Refused: m.refused.Load(),
 	}
-	return i
 }

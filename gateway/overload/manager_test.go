@@ -32,7 +32,7 @@ func pressed(t *testing.T, f func(t *testing.T, m *Manager, g *gauge, log *strin
 		go func() { defer close(ended); m.Run(ctx) }()
 		f(t, m, g, &log)
 		g.percent.Store(100)
-		time.Sleep(time.Second) // virtual
+		<-time.After(time.Second)
 		stop()
 		<-ended
 		if m.Closes() || m.Refuses() || m.Stops() {
@@ -43,7 +43,7 @@ func pressed(t *testing.T, f func(t *testing.T, m *Manager, g *gauge, log *strin
 
 func after(m *Manager, g *gauge, percent int64, d time.Duration) Step {
 	g.percent.Store(percent)
-	time.Sleep(d + time.Millisecond) // virtual
+	<-time.After(d + time.Millisecond)
 	synctest.Wait()
 	return m.Step()
 }
