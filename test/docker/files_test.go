@@ -29,7 +29,7 @@ func TestCompose(t *testing.T) {
 	for _, s := range parse(t) {
 		stages[s.Name] = true
 	}
-	for _, want := range []string{"pithead", "orders-stable", "orders-canary", "consul", "redis", "prometheus", "grafana"} {
+	for _, want := range []string{"pithead", "orders-stable", "orders-canary", "probe", "consul", "redis", "prometheus", "grafana"} {
 		if _, ok := project.Services[want]; !ok {
 			t.Errorf("no service %s", want)
 		}
@@ -87,33 +87,40 @@ func TestPrometheus(t *testing.T) {
 	promtool(t, "test", "rules", "rules_test.yml")
 }
 
-// expressions are all queries of the dashboard.
+// expressions are all queries of the dashboards.
 func expressions(t *testing.T) (all []string) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, "docker", "grafana", "dashboards", "pithead.json"))
-	if err != nil {
-		t.Fatal(err)
+	files, err := filepath.Glob(filepath.Join(root, "docker", "grafana", "dashboards", "*.json"))
+	if err != nil || len(files) != 2 {
+		t.Fatalf("%d dashboards, %v", len(files), err)
 	}
-	var dashboard struct {
-		Annotations struct{ List []struct{ Expr string } }
-		Panels      []struct {
-			Title   string
-			Targets []struct{ Expr string }
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if err := json.Unmarshal(text, &dashboard); err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range dashboard.Annotations.List {
-		all = append(all, a.Expr)
-	}
-	for _, p := range dashboard.Panels {
-		for _, q := range p.Targets {
-			all = append(all, q.Expr)
+		var dashboard struct {
+			Annotations struct{ List []struct{ Expr string } }
+			Panels      []struct {
+				Title   string
+				Targets []struct{ Expr string }
+			}
 		}
-	}
-	if len(all) < 20 {
-		t.Fatalf("only %d queries found", len(all))
+		if err := json.Unmarshal(text, &dashboard); err != nil {
+			t.Fatal(err)
+		}
+		before := len(all)
+		for _, a := range dashboard.Annotations.List {
+			all = append(all, a.Expr)
+		}
+		for _, p := range dashboard.Panels {
+			for _, q := range p.Targets {
+				all = append(all, q.Expr)
+			}
+		}
+		if len(all)-before < 10 {
+			t.Fatalf("%s: only %d queries found", file, len(all)-before)
+		}
 	}
 	return all
 }
@@ -141,11 +148,15 @@ func TestDashboardQueries(t *testing.T) {
 var metricName = regexp.MustCompile(`\bpithead_[a-z_]+\b`)
 
 // TestMetricsExist wants every metric that a query, a rule or an alert names to
-// be one that the gateway has.
+// be one that the gateway or the probe has.
 func TestMetricsExist(t *testing.T) {
-	reference, err := os.ReadFile(filepath.Join(root, "docs", "reference", "metrics.md"))
-	if err != nil {
-		t.Fatal(err)
+	var reference []byte
+	for _, name := range []string{"reference/metrics.md", "howto/probe.md"} { // the probe's are in the second
+		text, err := os.ReadFile(filepath.Join(root, "docs", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		reference = append(reference, text...)
 	}
 	known := make(map[string]bool)
 	for _, m := range regexp.MustCompile("(?m)^\\| `(pithead_[a-z_]+)` \\| ([a-z]+)").FindAllStringSubmatch(string(reference), -1) {
@@ -162,7 +173,7 @@ func TestMetricsExist(t *testing.T) {
 	for _, text := range append(expressions(t), string(rules)) {
 		for _, name := range metricName.FindAllString(own.ReplaceAllString(text, ""), -1) {
 			if !known[name] {
-				t.Errorf("the gateway has no metric %s", name)
+				t.Errorf("there is no metric %s", name)
 			}
 		}
 	}

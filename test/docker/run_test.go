@@ -114,6 +114,22 @@ func TestImage(t *testing.T) {
 			t.Errorf("%v: %s", err, out)
 		}
 	})
+	t.Run("so is the probe, which needs no other file", func(t *testing.T) {
+		probe := stages["probe"]
+		files, err := filepath.Glob(filepath.Join(probe.dir, "*", "*", "*"))
+		if err != nil || len(files) != 1 {
+			t.Fatalf("the image holds %v, %v", files, err)
+		}
+		cmd := exec.Command(probe.entrypoint[0], "--version")
+		cmd.Dir, cmd.Env = "/", []string{}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: probe.dir}
+		if os.Getuid() != 0 {
+			cmd.Path, cmd.SysProcAttr = probe.at(cmd.Path), nil
+		}
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "pithead-probe ") {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
 	t.Run("what the image runs by default is a good configuration", func(t *testing.T) {
 		args := append([]string{"check"}, gateway.cmd[1:]...)
 		if out, err := gateway.command(t, args...).CombinedOutput(); err != nil {
