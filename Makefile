@@ -92,6 +92,11 @@ bench: build $(PEERS) ## pithead beside nginx, HAProxy, Caddy, Traefik and Skipp
 	benchmarks/install.sh
 	cd benchmarks && go build -o $(BIN)/benchmarks . && $(BIN)/benchmarks run -bin $(BIN) -out $(or $(OUT),results) -rounds $(or $(ROUNDS),5) -cases '$(CASES)' -peers '$(PROXIES)'
 
+.PHONY: bench-probe
+bench-probe: build ## what pithead-probe costs, as root: a table into benchmarks/results/probe.md
+	cd benchmarks && go build -o $(BIN)/benchmarks .
+	set -o pipefail; go test -run '^$$' -bench Cycle -benchtime 25x ./bpf | $(BIN)/benchmarks probe -bin $(BIN) -rounds $(or $(ROUNDS),10) -out benchmarks/results/probe.md
+
 .PHONY: bench-go
 bench-go: ## the Go benchmarks with their curves, for benchstat
 	go test -run '^$$' -bench . -benchmem ./...
