@@ -113,6 +113,36 @@ func stoppedGateway(t *testing.T, r *ranges) {
 	r.within("upstream", mean(t, s, Upstream, "total", 1), 0, 2*time.Millisecond)
 }
 
+// An upstream whose process does not run has a network as quick as ever: its kernel
+// acknowledges for it.
+func TestSleepingUpstream(t *testing.T) {
+	need(t)
+	attempts(t, sleepingUpstream)
+}
+
+func sleepingUpstream(t *testing.T, r *ranges) {
+	dir := group(t)
+	back := start(t, "", nil, "service")
+	front := start(t, dir, nil, "gateway", back.addr)
+	conn, err := net.Dial("tcp", front.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answer := bufio.NewReader(conn)
+	ask(t, conn, answer)
+	p := probe(t, Options{Cgroup: dir, Listen: []Port{front.port()}, Upstream: []Port{back.port()}, Status: true})
+	if err := back.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(60*time.Millisecond, func() { _ = back.Process.Signal(syscall.SIGCONT) })
+	ask(t, conn, answer)
+	s := eventually(t, p, exactly(1))
+	r.within("upstream first byte", mean(t, s, Upstream, "ttfb_last", 1), 57*time.Millisecond, 63*time.Millisecond)
+	r.within("least round trip", mean(t, s, Upstream, "rtt_min", 1), 0, time.Millisecond)
+	r.within("queue", mean(t, s, Server, "queue", 1)+mean(t, s, Upstream, "queue", 1), 0, time.Millisecond)
+}
+
 // ask sends one request and reads its answer.
 func ask(t testing.TB, conn net.Conn, answer *bufio.Reader) {
 	t.Helper()

@@ -4,6 +4,7 @@ package bpf
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -88,7 +89,9 @@ func NetnsOf(pid int) (inode uint64, path string, err error) {
 	if err := syscall.Stat("/proc/thread-self/ns/net", &own); err != nil {
 		return 0, "", fmt.Errorf("network namespace: %w", err)
 	}
-	if err := syscall.Stat(path, &theirs); err != nil {
+	if err := syscall.Stat(path, &theirs); errors.Is(err, os.ErrPermission) {
+		return 0, "", fmt.Errorf("%w: missing CAP_SYS_PTRACE to see the network namespace of process %d, which is another user's", ErrPrivilege, pid)
+	} else if err != nil {
 		return 0, "", fmt.Errorf("network namespace of process %d: %w", pid, err)
 	}
 	if own.Ino == theirs.Ino {

@@ -275,6 +275,22 @@ func TestStatusOfFailures(t *testing.T) {
 			}
 		})
 	}
+	t.Run("process of another user", func(t *testing.T) {
+		other := exec.CommandContext(t.Context(), "sleep", "60")
+		other.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
+		if err := other.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			_ = other.Process.Kill()
+			_ = other.Wait()
+		}()
+		cmd := program(t, fmt.Sprintf("%x", bpfOnly|perfmon|netAdmin), "--gateway", strconv.Itoa(other.Process.Pid))
+		out, _ := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != 3 || !strings.Contains(string(out), "missing CAP_SYS_PTRACE") {
+			t.Errorf("status %d, said %s", cmd.ProcessState.ExitCode(), out)
+		}
+	})
 	t.Run("enough", func(t *testing.T) {
 		out, err := program(t, fmt.Sprintf("%x", bpfOnly|perfmon), "--port", "1", "--once", "--for", "1ms").CombinedOutput()
 		if err != nil {
