@@ -63,7 +63,7 @@ var rooms = map[string][]string{
 	"configs":        {},
 	"cmd/pithead": {
 		"configs", "discovery", "gateway", "gateway/admin", "gateway/breaker", "gateway/build", "gateway/config", "gateway/demo", "gateway/keep",
-		"gateway/kind", "gateway/obs", "gateway/secrets", "gateway/server",
+		"gateway/kind", "gateway/obs", "gateway/secrets", "gateway/server", "gateway/transcode",
 	},
 	"test/cable":      {},
 	"test/consultest": {},

@@ -46,7 +46,13 @@ func newGRPCTranscode(c GRPCTranscodeConfig, env Env) (gateway.Step, error) {
 		BasePath: c.BasePath, MaxDepth: c.MaxDepth, DiscardUnknown: c.DiscardUnknown, EmitDefaults: c.EmitDefaults,
 		ProtoNames: c.ProtoNames, EnumNumbers: c.EnumNumbers,
 	}
-	step := gateway.Step{Wrap: m.wrap, Explain: m.explain}
+	step := gateway.Step{Wrap: m.wrap, Explain: m.explain, OpenAPI: func(auth []string) ([]byte, error) {
+		table, err := m.tables.get()
+		if err != nil {
+			return nil, err
+		}
+		return table.Describe(env.Route, auth)
+	}}
 	if c.Subject != "" {
 		step.Owns = []string{m.subject}
 	}
@@ -72,7 +78,25 @@ func newGRPCTranscode(c GRPCTranscodeConfig, env Env) (gateway.Step, error) {
 		step.Start = func() []<-chan struct{} { return reflected.start(to) }
 		return step, nil
 	}
-	return step, m.load(&c.Descriptors, c.OpenAPI != "")
+	if err := m.load(&c.Descriptors, c.OpenAPI != ""); err != nil {
+		return gateway.Step{}, err
+	}
+	var err error
+	step.Warnings, err = lintTable(m.tables.now.Load().table)
+	return step, err
+}
+
+// lintTable tells errors, and returns warnings.
+func lintTable(t *transcode.Table) (warnings []string, err error) {
+	var errs []error
+	for _, f := range transcode.Lint(t) {
+		if f.Error {
+			errs = append(errs, kind.At("openapi", "%s", f))
+		} else {
+			warnings = append(warnings, f.String())
+		}
+	}
+	return warnings, errors.Join(errs...)
 }
 
 // load reads descriptors from files and binds them.

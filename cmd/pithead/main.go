@@ -69,7 +69,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.AddCommand(
 		runCommand(), checkCommand(), explainCommand(), routesCommand(), kindsCommand(), schemaCommand(),
-		reloadCommand(), breakersCommand(), demoCommand(), secretCommand(), versionCommand(), referenceCommand(),
+		reloadCommand(), breakersCommand(), openAPICommand(), transcodeCommand(), demoCommand(), secretCommand(), versionCommand(), referenceCommand(),
 	)
 	return root
 }

@@ -136,6 +136,9 @@ func adminHandler(metrics *obs.Metrics, log *slog.Logger) func(*server.Server, *
 			Breakers:  func() []admin.BreakerInfo { return breakersView(s.Snapshot()) },
 			Labels:    s.Labels,
 
+			Documented: func() []string { return s.Snapshot().Documented() },
+			OpenAPI:    func(route string) ([]byte, error) { return openAPIView(s.Snapshot(), route) },
+
 			ForceBreaker: func(name, force, by string) (admin.BreakerInfo, error) {
 				return forceBreaker(s.Snapshot(), log, name, force, by)
 			},

@@ -29,6 +29,11 @@ type Options struct {
 	Breakers  func() []BreakerInfo
 	Labels    func() []anatomy.Named // of connections, as pithead-probe asks for them
 
+	// Documented are the routes with an OpenAPI document, and OpenAPI makes the one of a
+	// route; without one it says ErrNoDocument.
+	Documented func() []string
+	OpenAPI    func(route string) ([]byte, error)
+
 	// ForceBreaker has the breaker with this name open, closed or, with auto, left to
 	// itself. by is the address of whoever wants it.
 	ForceBreaker func(name, force, by string) (BreakerInfo, error)
@@ -40,7 +45,7 @@ type Options struct {
 
 func (o *Options) complete() bool {
 	return o.Metrics != nil && o.Ready != nil && o.Reload != nil && o.Config != nil && o.Status != nil && o.History != nil &&
-		o.Routes != nil && o.Endpoints != nil && o.Breakers != nil && o.Labels != nil && o.ForceBreaker != nil && o.Explain != nil
+		o.Routes != nil && o.Endpoints != nil && o.Breakers != nil && o.Documented != nil && o.OpenAPI != nil && o.Labels != nil && o.ForceBreaker != nil && o.Explain != nil
 }
 
 // endpoint is one entry of the table of routes.
@@ -78,6 +83,7 @@ func New(o Options) (http.Handler, error) {
 		breakersPath:            {get: h.breakers},
 		breakersPath + "/":      {post: h.forceBreaker, writes: true},
 		"/-/labels":             {get: h.labels, unlimited: true},
+		openAPIPath:             {get: h.openAPI, unlimited: true},
 		"/-/explain":            {get: h.explainQuery, post: h.explainBody},
 		"/-/reload":             {post: h.reload, writes: true},
 	}}, nil
@@ -94,15 +100,16 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(path, breakersPath+"/") {
 		path = breakersPath + "/" // the rest is a name
 	}
+	if strings.HasPrefix(path, openAPIPath) {
+		path = openAPIPath // likewise
+	}
 	e, ok := a.routes[path]
 	if err := a.guard.admit(r, e); err != nil {
 		gateway.Fail(w, r, err)
 		return
 	}
 	if !ok {
-		gateway.Fail(w, r, &gateway.Error{
-			Status: http.StatusNotFound, Reason: "not_found", Msg: "the admin API has no such path", Cause: gateway.CauseClient,
-		})
+		gateway.Fail(w, r, errNoPath)
 		return
 	}
 	if serve := e.method(r.Method); serve != nil {

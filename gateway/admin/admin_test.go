@@ -72,9 +72,11 @@ func (d *daemon) explain(r *http.Request) Explanation {
 
 func (d *daemon) options() Options {
 	return Options{
-		Address: "127.0.0.1:9901",
-		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "pithead_up 1\n") }),
-		Ready:   d.ready, Reload: d.reload, Status: d.status, Explain: d.explain,
+		Documented: func() []string { return []string{"shop", "a/b"} },
+		OpenAPI:    documentOf,
+		Address:    "127.0.0.1:9901",
+		Metrics:    http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "pithead_up 1\n") }),
+		Ready:      d.ready, Reload: d.reload, Status: d.status, Explain: d.explain,
 		Config:    func() []byte { return []byte("routes: []\n") },
 		Routes:    func() []RouteInfo { return routes },
 		History:   func() []Generation { return generations },

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -104,6 +105,11 @@ func (c *Client) Endpoints(ctx context.Context) (upstreams []UpstreamInfo, err e
 // Explain asks what would happen to a request.
 func (c *Client) Explain(ctx context.Context, asked ExplainRequest) (explanation Explanation, err error) {
 	return explanation, c.json(ctx, http.MethodPost, "/-/explain", asked, &explanation)
+}
+
+// OpenAPI asks for the OpenAPI document of a route.
+func (c *Client) OpenAPI(ctx context.Context, route string) ([]byte, error) {
+	return c.do(ctx, http.MethodGet, openAPIPath+url.PathEscape(route)+".json", nil)
 }
 
 // Config asks for the configuration in use, as YAML without secrets.

@@ -282,18 +282,19 @@ func (c *checker) members(p *parameter, query url.Values) {
 // scalar is what a text means where this schema stands. A text that is no number
 // stays a text, and is then of the wrong type.
 func scalar(s *schema, text string) any {
-	if s == nil || s.wants(typeString) {
+	if s == nil {
 		return text
 	}
+	wants := s.asked(4)
 	switch {
-	case s.wants(typeNumber | typeInteger):
-		if json.Valid([]byte(text)) && text != "" && (text[0] == '-' || text[0] >= '0' && text[0] <= '9') {
-			return json.Number(text)
-		}
-	case s.wants(typeBoolean):
-		if text == "true" || text == "false" {
-			return text == "true"
-		}
+	case wants&(typeNumber|typeInteger) != 0 && isNumber(text):
+		return json.Number(text)
+	case wants&typeBoolean != 0 && (text == "true" || text == "false"):
+		return text == "true"
 	}
 	return text
+}
+
+func isNumber(text string) bool {
+	return text != "" && (text[0] == '-' || text[0] >= '0' && text[0] <= '9') && json.Valid([]byte(text))
 }

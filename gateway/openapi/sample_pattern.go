@@ -45,9 +45,10 @@ func writeSample(b *strings.Builder, re *syntax.Regexp, extra int) {
 		writeSample(b, re.Sub[0], extra)
 	case syntax.OpStar, syntax.OpQuest, syntax.OpPlus:
 		n := extra
-		if re.Op == syntax.OpPlus {
+		switch re.Op {
+		case syntax.OpPlus:
 			n++
-		} else if re.Op == syntax.OpQuest {
+		case syntax.OpQuest:
 			n = min(n, 1)
 		}
 		for range n {
