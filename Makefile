@@ -44,7 +44,7 @@ provider: test/oidc/node_modules/.package-lock.json ## an OpenID provider at 127
 ## ---- check
 
 .PHONY: test
-test: fmt-check lint check-generate unit script docker oidc bench-check conformance ## everything: format, lint, generated files, unit, scripts, real Consul, a real OpenID provider, images, conformance
+test: fmt-check lint check-generate unit script docker oidc browser bench-check conformance ## everything: format, lint, generated files, unit, scripts, real Consul, a real OpenID provider, images, conformance
 
 .PHONY: unit
 unit: $(BIN)/consul ## unit and documentation tests with the race detector, against a real Consul and Redis too
@@ -67,6 +67,10 @@ docker: $(BIN)/consul $(BIN)/promtool ## the images and all files of docker/, ch
 oidc: test/oidc/node_modules/.package-lock.json ## logins at a real OpenID provider, by a real browser; needs Node.js 18, npm and Chromium
 	go test -race -count=1 -tags oidc ./test/oidc
 	go test -race -count=1 -tags oidc -run ProtectDocs ./cmd/pithead
+
+.PHONY: browser
+browser: ## pages of the admin listener in a real browser; needs Chromium
+	go test -race -count=1 -tags browser ./test/browser
 
 .PHONY: probe-test
 probe-test: ## the tests of the probe in full length, as root: they fail where they would be skipped
