@@ -14,6 +14,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/pithead/pithead/gateway/admin"
+	"github.com/pithead/pithead/gateway/anatomy"
 	"github.com/pithead/pithead/gateway/build"
 	"github.com/pithead/pithead/gateway/config"
 	"github.com/pithead/pithead/gateway/keep"
@@ -46,6 +47,7 @@ func startAdmin(t *testing.T) string {
 		Reload: func(context.Context) (admin.ReloadResult, error) { return admin.ReloadResult{}, nil },
 		Config: func() []byte { return nil }, Status: func() admin.Status { return admin.Status{} }, History: func() []admin.Generation { return nil },
 		Routes: func() []admin.RouteInfo { return nil }, Endpoints: func() []admin.UpstreamInfo { return nil }, Breakers: func() []admin.BreakerInfo { return nil },
+		Labels:       func() []anatomy.Named { return nil },
 		ForceBreaker: func(string, string, string) (admin.BreakerInfo, error) { return admin.BreakerInfo{}, nil },
 		Explain:      func(*http.Request) admin.Explanation { return admin.Explanation{} },
 	})
