@@ -51,6 +51,8 @@ type conn struct {
 
 	kernel anatomy.Socket
 
+	early atomic.Bool // the first byte of the next request was read during a handler
+
 	parks bool  // it may be parked when it rests
 	space space // in the lot
 
@@ -94,8 +96,11 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 		n, err = c.read(p)
 	}
-	if n > 0 && phase(c.phase.Load()) < phaseHead {
+	switch now := phase(c.phase.Load()); {
+	case n > 0 && now < phaseHead:
 		c.enter(phaseHead)
+	case n == 1 && len(p) == 1 && now == phaseBusy:
+		c.early.Store(true)
 	}
 	return n, err
 }
@@ -227,9 +232,15 @@ func (c *conn) done() {
 
 // rested is told when net/http waits for the next request. An HTTP/1 connection
 // gets there only through a handler; HTTP/2 does so once after its preface.
+// During a handler net/http reads one byte ahead, to see the client leave: if it
+// got one, that is the beginning of a request.
 func (c *conn) rested() {
 	switch phase(c.phase.Load()) {
 	case phaseBusy:
+		if c.early.Swap(false) {
+			c.phase.Store(uint32(phaseHead))
+			return
+		}
 		c.parks = c.front.listener.TLS == nil && pollable(c.Conn)
 		c.phase.Store(uint32(phaseIdle))
 	case phaseHead:
