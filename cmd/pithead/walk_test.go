@@ -149,7 +149,7 @@ func (w *walker) read(t *testing.T, command string) string {
 func (w *walker) listening(t *testing.T, command string) {
 	t.Helper()
 	text := command
-	for _, word := range strings.Fields(command) {
+	for word := range strings.FieldsSeq(command) {
 		if file, err := os.ReadFile(filepath.Join(w.dir, word)); err == nil {
 			text = ""
 			for line := range strings.Lines(string(file)) {
