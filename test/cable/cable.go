@@ -41,7 +41,7 @@ func Far(t *testing.T) *Cable {
 	ns := fmt.Sprintf("pithead%d", os.Getpid()%10000)
 	subnet := fmt.Sprintf("10.213.%d.", os.Getpid()%250)
 	do(t, "ip netns add "+ns)
-	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", ns).Run() })
+	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", ns).Run() }) //nolint:noctx // the context of the test has ended by then
 	c := lay(t, ns+"a", ns+"b")
 	c.Namespace, c.Here, c.There = ns, subnet+"1", subnet+"2"
 	do(t, "ip addr add "+c.Here+"/24 dev "+ns+"a")
@@ -57,7 +57,7 @@ func Far(t *testing.T) *Cable {
 func do(t *testing.T, line string) {
 	t.Helper()
 	words := strings.Fields(line)
-	if out, err := exec.CommandContext(t.Context(), words[0], words[1:]...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), words[0], words[1:]...).CombinedOutput(); err != nil { //nolint:gosec // the lines are this file's own
 		t.Fatalf("%s: %v: %s", line, err, out)
 	}
 }
