@@ -136,8 +136,8 @@ func filesIn(value any) (paths []string) {
 		case v.Kind() == reflect.Pointer && !v.IsNil():
 			walk(v.Elem())
 		case v.Kind() == reflect.Struct:
-			for i := range v.NumField() {
-				walk(v.Field(i))
+			for _, field := range v.Fields() {
+				walk(field)
 			}
 		case v.Kind() == reflect.Slice && v.Type().Elem().Kind() != reflect.Uint8:
 			for i := range v.Len() {

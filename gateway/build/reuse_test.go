@@ -96,8 +96,11 @@ func TestReuse(t *testing.T) {
 		{"a block under the name of a kind", func(_ *testing.T, l *lineage) {
 			l.write("pithead.yaml", []byte(strings.Replace(reuseRoot, "  other:", "  security_headers:", 1)))
 		}, "bare", map[string]string{"/plain": "200 plain"}},
-		{"a file that it reads", func(_ *testing.T, l *lineage) { l.write("page.html", []byte("second")) },
-			"filed", map[string]string{"/filed": "200 second"}},
+		{
+			"a file that it reads", func(_ *testing.T, l *lineage) { l.write("page.html", []byte("second")) },
+			"filed",
+			map[string]string{"/filed": "200 second"},
+		},
 		{"the environment", func(t *testing.T, _ *lineage) { t.Setenv("REUSE_BODY", "after") }, "", map[string]string{"/env": "200 after"}},
 		{"its upstream", func(_ *testing.T, l *lineage) {
 			l.write("pithead.yaml", []byte(strings.Replace(reuseRoot, "{u: {", "{u: {max_age: 1h, ", 1)))
