@@ -101,13 +101,7 @@ func lintTable(t *transcode.Table) (warnings []string, err error) {
 
 // load reads descriptors from files and binds them.
 func (m *grpcTranscode) load(d *GRPCDescriptors, document bool) error {
-	at, schema, err := "descriptors.file", (*transcode.Schema)(nil), error(nil)
-	if d.File != "" {
-		schema, err = transcode.ReadSet(string(d.File))
-	} else {
-		at = "descriptors.protos"
-		schema, _, err = d.compile()
-	}
+	schema, at, err := d.read()
 	if err != nil {
 		return kind.At(at, "%w", err)
 	}

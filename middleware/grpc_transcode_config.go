@@ -185,19 +185,38 @@ func (d GRPCDescriptors) Validate() error {
 // Files implements kind.Filer: whatever was read to build the block, imports and
 // references included. Of what cannot be read, it is what the settings name.
 func (c GRPCTranscodeConfig) Files() []string {
-	files := filesOf(c.Descriptors.File)
+	files := c.Descriptors.files()
 	if c.OpenAPI != "" {
 		files = append(files, string(c.OpenAPI))
 		if doc, err := transcode.ReadDocument(string(c.OpenAPI)); err == nil {
 			files = append(files, doc.Files...)
 		}
 	}
-	if len(c.Descriptors.Protos) > 0 {
-		_, read, _ := c.Descriptors.compile() // a mistake is told when the block is built
-		files = append(files, read...)
-	}
 	slices.Sort(files)
 	return slices.Compact(files)
+}
+
+// files is what was read for the descriptors, imports included.
+func (d *GRPCDescriptors) files() []string {
+	files := filesOf(d.File)
+	if len(d.Protos) > 0 {
+		_, read, _ := d.compile() // a mistake is told when the block is built
+		files = append(files, read...)
+	}
+	return files
+}
+
+// SetDefaults sets the value that the comment of the field names.
+func (d *GRPCDescriptors) SetDefaults() { d.Refresh = 5 * time.Minute }
+
+// read reads descriptors from files. at is the setting that an error is about.
+func (d *GRPCDescriptors) read() (schema *transcode.Schema, at string, err error) {
+	if d.File != "" {
+		schema, err = transcode.ReadSet(string(d.File))
+		return schema, "descriptors.file", err
+	}
+	schema, _, err = d.compile()
+	return schema, "descriptors.protos", err
 }
 
 // headerSet is a set of canonical header names; nil for a nil list.

@@ -26,6 +26,7 @@ const (
 	Unknown           Code = 2
 	DeadlineExceeded  Code = 4
 	ResourceExhausted Code = 8
+	Unimplemented     Code = 12
 	Internal          Code = 13
 	Unavailable       Code = 14
 )
@@ -121,16 +122,16 @@ func (s *Schema) ReadStatus(h http.Header) (st Status, found, ok bool) {
 	if err != nil {
 		return st, true, false
 	}
-	st.Code, st.Message = Code(n), unescapeMessage(h.Get("Grpc-Message"))
+	st.Code, st.Message = Code(n), UnescapeMessage(h.Get("Grpc-Message"))
 	if st.Code != OK {
 		s.readDetails(&st, h.Get("Grpc-Status-Details-Bin"))
 	}
 	return st, true, true
 }
 
-// unescapeMessage decodes the percent-encoding of grpc-message. What is malformed
+// UnescapeMessage decodes the percent-encoding of grpc-message. What is malformed
 // stays as it is, as the protocol wants it; what is not UTF-8 becomes a replacement.
-func unescapeMessage(s string) string {
+func UnescapeMessage(s string) string {
 	if strings.IndexByte(s, '%') >= 0 {
 		b := make([]byte, 0, len(s))
 		for i := 0; i < len(s); i++ {

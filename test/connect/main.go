@@ -40,10 +40,11 @@ import (
 )
 
 var (
-	gateway  = flag.String("gateway", os.Getenv("GATEWAY"), "command that starts the gateway")
-	upstream = flag.String("upstream-http", "same", "same, 1 or 2: HTTP version between gateway and server (server mode)")
-	logFile  = flag.String("log", "", "append what the gateway and the peer write to stderr here")
-	ready    = flag.Duration("ready", 8*time.Second, "how long the gateway may take to listen")
+	gateway   = flag.String("gateway", os.Getenv("GATEWAY"), "command that starts the gateway")
+	upstream  = flag.String("upstream-http", "same", "same, 1 or 2: HTTP version between gateway and server (server mode)")
+	translate = flag.Bool("translate", false, "the server speaks gRPC alone, whatever the client speaks (server mode)")
+	logFile   = flag.String("log", "", "append what the gateway and the peer write to stderr here")
+	ready     = flag.Duration("ready", 8*time.Second, "how long the gateway may take to listen")
 )
 
 var (

@@ -11,6 +11,7 @@ import (
 
 // Fields of connectrpc.conformance.v1.ServerCompatRequest and of its response.
 const (
+	serverProtocol = 1
 	serverVersion  = 2
 	serverTLS      = 4
 	serverClientCA = 5
@@ -20,6 +21,9 @@ const (
 	responsePort = 2
 	responsePEM  = 3
 )
+
+// protocolGRPC is a connectrpc.conformance.v1.Protocol.
+const protocolGRPC = 2
 
 // server is a server under test as the suite sees it: the gateway's address in
 // front of a server that knows of no TLS.
@@ -40,8 +44,12 @@ func server() {
 	if *upstream != "same" {
 		version = uint64((*upstream)[0] - '0')
 	}
+	protocol := req.varint(serverProtocol)
+	if *translate {
+		version, protocol = 2, protocolGRPC
+	}
 	vars["proto"] = fmt.Sprintf("h%d", version)
-	vars["upstream"] = startPeer(req, version)
+	vars["upstream"] = startPeer(req, version, protocol)
 	port := startGateway(vars)
 
 	b := protowire.AppendTag(nil, responseHost, protowire.BytesType)
@@ -58,12 +66,14 @@ func server() {
 
 // startPeer starts the server behind the gateway, with the suite's request less
 // its TLS, and returns its address.
-func startPeer(req fields, version uint64) string {
+func startPeer(req fields, version, protocol uint64) string {
 	var out fields
 	for _, f := range req {
 		switch f.num {
 		case serverVersion:
 			f.raw = protowire.AppendVarint(protowire.AppendTag(nil, serverVersion, protowire.VarintType), version)
+		case serverProtocol:
+			f.raw = protowire.AppendVarint(protowire.AppendTag(nil, serverProtocol, protowire.VarintType), protocol)
 		case serverTLS, serverClientCA, serverCreds:
 			continue
 		}
