@@ -11,7 +11,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 # Pinned tools. A stamp file carries the version, so that a bump installs anew.
 GOFUMPT      := mvdan.cc/gofumpt@v0.12.0
 GOLANGCILINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-CONFORMANCE  := $(addsuffix @v1.0.6,$(addprefix connectrpc.com/conformance/cmd/,connectconformance referenceclient referenceserver))
+CONFORMANCE  := $(addsuffix @v1.0.6,$(addprefix connectrpc.com/conformance/cmd/,connectconformance referenceclient referenceserver grpcserver))
 INTEROP      := $(addsuffix @v1.85.0,$(addprefix google.golang.org/grpc/interop/,client server))
 PEERS        := $(addprefix $(BIN)/peers/,caddy traefik skipper)
 # Real servers that the system has a package for.
@@ -44,7 +44,7 @@ provider: test/oidc/node_modules/.package-lock.json ## an OpenID provider at 127
 ## ---- check
 
 .PHONY: test
-test: fmt-check lint check-generate unit script docker oidc browser bench-check conformance ## everything: format, lint, generated files, unit, scripts, real Consul, a real OpenID provider, images, conformance
+test: fmt-check lint check-generate unit script docker oidc browser bench-check conformance-short ## everything: format, lint, generated files, unit, scripts, real Consul, a real OpenID provider, images, conformance
 
 .PHONY: unit
 unit: $(BIN)/consul ## unit and documentation tests with the race detector, against a real Consul and Redis too
@@ -54,10 +54,19 @@ unit: $(BIN)/consul ## unit and documentation tests with the race detector, agai
 script: $(BIN)/consul ## whole-daemon scripts: the program run from its test binary, with the race detector
 	PITHEAD_CONSUL=$(BIN)/consul go test -race -timeout 15m ./cmd/...
 
-.PHONY: conformance
-conformance: build $(call stamp,conformance) $(call stamp,interop) ## Connect and gRPC suites through the running gateway
+.PHONY: conformance-short
+conformance-short: build $(call stamp,conformance) $(call stamp,interop) ## the reduced Connect suite and gRPC interoperability through the running gateway, about a minute
 	BIN=$(BIN) test/connect/run.sh
+	BIN=$(BIN) MODE=translate CONF=test/connect/translator-grpc.yaml PEER=$(BIN)/grpcserver KNOWN=test/connect/grpcserver-known-failing.txt test/connect/run.sh
 	BIN=$(BIN) test/grpc/run.sh
+
+.PHONY: conformance
+conformance: conformance-short ## all of it, about five minutes and 3 GB of memory: both sides, both versions, and as a translator
+	BIN=$(BIN) CONF=test/connect/all.yaml test/connect/run.sh
+	BIN=$(BIN) CONF=test/connect/all.yaml UPSTREAM_HTTP=2 test/connect/run.sh
+	BIN=$(BIN) CONF=test/connect/all.yaml MODE=client KNOWN=test/connect/referenceclient-known-failing.txt test/connect/run.sh
+	BIN=$(BIN) CONF=test/connect/translator.yaml MODE=translate test/connect/run.sh
+	BIN=$(BIN) FRONT=tls test/grpc/run.sh
 
 .PHONY: docker
 docker: $(BIN)/consul $(BIN)/promtool ## the images and all files of docker/, checked and run without a Docker engine

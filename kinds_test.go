@@ -61,7 +61,7 @@ func TestEveryKindIsWhole(t *testing.T) {
 // wholeConfig puts the example of a block where such blocks stand.
 func wholeConfig(table, example string) string {
 	discover, balance, use := "{static: {targets: [\"127.0.0.1:9000\"]}}", "round_robin", "[]"
-	if strings.HasPrefix(example, "grpc_") { // what makes gRPC calls asks for HTTP/2
+	if strings.HasPrefix(example, "grpc_") || strings.HasPrefix(example, "connect_") { // what makes gRPC calls asks for HTTP/2
 		balance += "\n    protocol: h2c"
 	}
 	indented := func(indent string) string { return "\n" + indent + strings.ReplaceAll(example, "\n", "\n"+indent) }

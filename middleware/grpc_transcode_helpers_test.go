@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,7 +43,25 @@ func newGRPCCluster(t testing.TB, addr string) *grpcCluster {
 		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 1 << 20}, // as gateway/upstream has it
 	}
 	tr.Protocols.SetUnencryptedHTTP2(true)
-	t.Cleanup(tr.CloseIdleConnections)
+	var mu sync.Mutex
+	var conns []net.Conn
+	tr.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil {
+			conns = append(conns, conn)
+		}
+		return conn, err
+	}
+	t.Cleanup(func() { // one whose last stream has just been cancelled is not idle yet
+		tr.CloseIdleConnections()
+		mu.Lock()
+		defer mu.Unlock()
+		for _, conn := range conns {
+			_ = conn.Close() // it may be closed
+		}
+	})
 	return &grpcCluster{Cluster: middlewaretest.NewCluster("orders"), transport: tr, addr: addr, mark: 1}
 }
 

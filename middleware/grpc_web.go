@@ -101,10 +101,9 @@ func (m *grpcWeb) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 	if err != nil {
 		a.body, next = &grpcBody{}, failing(err)
 	} else {
+		out.ContentLength = r.ContentLength
 		if text {
-			a.body.frames = &grpcweb.TextReader{In: a.body.src}
-		} else {
-			out.ContentLength = r.ContentLength
+			a.body.frames, out.ContentLength = &grpcweb.TextReader{In: a.body.src}, -1
 		}
 		a.body.frames = &scanReader{in: a.body.frames, scan: grpcweb.Scanner{Max: m.max, Compressed: true}}
 		out.Body = a.body

@@ -55,14 +55,16 @@ func (r *TextReader) decode(p []byte) (int, error) {
 	if pad := bytes.IndexByte(src, '='); pad >= 0 {
 		src = src[:(pad/quantum+1)*quantum]
 	}
+	if end := bytes.IndexAny(src, "\r\n"); end >= quantum {
+		src = src[:end/quantum*quantum]
+	} else if end >= 0 { // the decoder would skip it, and lose its step
+		r.err, r.from, r.to = ErrText, 0, 0
+		return 0, ErrText
+	}
 	if room := len(p) / 3 * quantum; room == 0 {
 		src = src[:quantum]
 	} else if len(src) > room {
 		src = src[:room]
-	}
-	if bytes.ContainsAny(src, "\r\n") {
-		r.err = ErrText // the decoder would skip them, and lose its step
-		return 0, r.err
 	}
 	dst := p
 	if len(p) < 3 {

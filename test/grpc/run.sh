@@ -4,12 +4,13 @@
 #   BIN      folder with interop/client and interop/server, which are google.golang.org/grpc/interop/{client,server},
 #            and pithead; default .bin of this repository
 #   GATEWAY  command that starts a gateway, with {listen} {upstream} {proto} {cert} {key}; default is Pithead
+#   FRONT    h2c (default) or tls: what the client speaks to the gateway
 #   LOOPS    how often status_code_and_message runs, which has found races that show up in 1 of 5; default 60
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 BIN=$(cd "${BIN:-$here/../../.bin}" && pwd)
 export PITHEAD=${PITHEAD:-$BIN/pithead}
-GATEWAY=${GATEWAY:-$here/../connect/gw-pithead.sh {listen\} {upstream\} {proto\} {cert\} {key\}}
+GATEWAY=${GATEWAY:-$here/../connect/gw-pithead.sh listen={listen\} upstream={upstream\} proto={proto\} cert={cert\} key={key\}}
 TMPDIR=$(mktemp -d)
 export TMPDIR
 
@@ -48,8 +49,15 @@ pids+=($!)
 command=${GATEWAY//\{listen\}/127.0.0.1:$front}
 command=${command//\{upstream\}/127.0.0.1:$back}
 command=${command//\{proto\}/h2}
-command=${command//\{cert\}/}
-command=${command//\{key\}/}
+cert='' key='' tls=()
+if [ "${FRONT:-h2c}" = tls ]; then
+	cert=$TMPDIR/cert.pem key=$TMPDIR/key.pem
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
+		-addext subjectAltName=DNS:localhost -keyout "$key" -out "$cert" 2>/dev/null
+	tls=(-use_tls -use_test_ca -ca_file "$cert" -server_host_override localhost)
+fi
+command=${command//\{cert\}/$cert}
+command=${command//\{key\}/$key}
 $command >"$TMPDIR/gateway.log" 2>&1 &
 pids+=($!)
 await "$back"
@@ -59,7 +67,7 @@ passed=0 failed=0
 try() {
 	local extra=() out
 	case $1 in *_soak) extra=(-soak_iterations=20 -soak_overall_timeout_seconds=60) ;; esac
-	if out=$(timeout 30 "$BIN/interop/client" -server_host 127.0.0.1 -server_port "$front" -test_case "$1" "${extra[@]}" 2>&1); then
+	if out=$(timeout 30 "$BIN/interop/client" -server_host 127.0.0.1 -server_port "$front" -test_case "$1" "${tls[@]}" "${extra[@]}" 2>&1); then
 		passed=$((passed + 1))
 	else
 		failed=$((failed + 1))
