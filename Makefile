@@ -84,6 +84,7 @@ browser: ## pages of the admin listener in a real browser; needs Chromium
 .PHONY: probe-test
 probe-test: ## the tests of the probe in full length, as root: they fail where they would be skipped
 	PITHEAD_PROBE=required PITHEAD_FAULTS=full go test -race -count=1 -timeout 20m ./bpf/... ./cmd/pithead-probe/... ./gateway/anatomy/...
+	PITHEAD_PROBE=required PITHEAD_FAULTS=full go test -count=1 -timeout 10m -run 'Phase|Labelled|ProbeKilled' ./cmd/pithead
 
 .PHONY: slow-part
 slow-part: ## stage the three problems of docs/howto/find-the-slow-part.md and show what pithead-probe top says, as root

@@ -103,6 +103,7 @@ func (k *Kernel) tag(s *Socket, now time.Time, route, arm, endpoint string, tag 
 // Reading are the timings of a connection, and when they were read.
 type Reading struct {
 	Timings
+
 	at time.Time
 }
 
@@ -120,7 +121,8 @@ func (k *Kernel) Read(s *Socket, r *Reading) (ok bool) {
 		return false
 	}
 	var err error
-	if outer := s.raw.Control(func(fd uintptr) { err = r.Timings.Read(fd) }); outer != nil {
+	timings := &r.Timings // its Read is not this one
+	if outer := s.raw.Control(func(fd uintptr) { err = timings.Read(fd) }); outer != nil {
 		return false
 	}
 	after := time.Now()

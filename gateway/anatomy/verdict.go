@@ -50,7 +50,7 @@ func Judge(x *gateway.Exchange) gateway.Verdict {
 		}
 	}
 	switch {
-	case Failed(x) && !(worst == gateway.VerdictKernelQueue && a.Slow(whole)):
+	case Failed(x) && (worst != gateway.VerdictKernelQueue || !a.Slow(whole)):
 		return blamed[x.Err.Cause]
 	case a.Slow(whole):
 		return worst

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -16,7 +17,7 @@ const (
 	copying  = 200 * time.Microsecond
 )
 
-// shapeOf says what the kernel may be asked of the connection of an entry.
+// shape says what the kernel may be asked of the connection of an entry.
 func (e *entry) shape() anatomy.Shape {
 	return anatomy.Shape{
 		Bodyless: e.body.length == 0 && e.w.tunnel == nil, Secure: e.x.Scheme == "https" && e.w.conn.front.listener.TLS != nil, Shared: !e.w.http1,
@@ -67,12 +68,7 @@ func (w *response) tellEnd(r *http.Request) {
 
 // takesTrailers says whether the client has said so, RFC 9110 section 6.5.1.
 func takesTrailers(r *http.Request) bool {
-	for _, te := range r.Header["Te"] {
-		if te == "trailers" {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(r.Header["Te"], "trailers")
 }
 
 // dissect finds out where the time of a request went, if somebody wants to know.

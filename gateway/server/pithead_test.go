@@ -26,7 +26,7 @@ routes: [{name: r, match: {prefix: /}, to: u%s}]
 `, strings.TrimPrefix(origin.URL, "http://"), route)
 	h := prepare(t, text+web+ending, nil)
 	h.compile = func(c *config.Config) (snapshot, error) {
-		snap, err := build.Compile(c, build.Env{Pool: h.pool, Log: h.Server.log, Metrics: h.metrics})
+		snap, err := build.Compile(c, build.Env{Pool: h.pool, Log: h.Server.log, Metrics: h.metrics, Kernel: h.kernel})
 		if err != nil {
 			return nil, err
 		}

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/anatomy"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -82,7 +83,7 @@ func (p *turnPicker) Pick(*gateway.Exchange) *gateway.Endpoint {
 func start(t testing.TB, targets []gateway.Target, change func(*Options)) *Cluster {
 	t.Helper()
 	feed := NewFeed("orders", newRegistry(targets...), quiet)
-	o := Options{Name: "orders", Feed: feed, Policy: turns, Log: quiet}
+	o := Options{Name: "orders", Feed: feed, Policy: turns, Kernel: anatomy.NewKernel(), Log: quiet}
 	if change != nil {
 		change(&o)
 	}
