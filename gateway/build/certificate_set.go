@@ -66,12 +66,13 @@ var errMisdirected = &gateway.Error{
 	Msg: "this connection is for another host",
 }
 
-// misdirected says whether a request belongs on another connection: its host is
-// served with another certificate than the one that the connection was opened
-// with, and that one does not match the host as well (RFC 9110 section 15.5.20).
-// Browsers send such requests: they use an HTTP/2 connection for every name that
-// its certificate has. host is canonical and may have a port. Hosts that no
-// certificate has are for the routes to decide.
+// misdirected says whether a request belongs on another connection: one that is
+// opened in the name of its host gets a certificate that the one of this connection
+// does not match (RFC 9110 section 15.5.20). Browsers send such requests: they use an
+// HTTP/2 connection for every name that its certificate has. host is canonical and
+// may have a port. A host that no certificate has belongs to the first one, which
+// clients get that ask for it, or for nothing; so no answer is one that a new
+// connection would not cure.
 func (s *certificateSet) misdirected(sni, host string) bool {
 	if s == nil || !s.several {
 		return false
@@ -82,6 +83,9 @@ func (s *certificateSet) misdirected(sni, host string) bool {
 	if host == sni {
 		return false
 	}
-	best := s.best(host)
-	return len(best) > 0 && !slices.Contains(best, s.choose(sni))
+	chosen := s.choose(sni)
+	if best := s.best(host); len(best) > 0 {
+		return !slices.Contains(best, chosen)
+	}
+	return chosen != s.first
 }

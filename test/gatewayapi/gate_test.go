@@ -40,6 +40,7 @@ type gate struct {
 	echoes   map[string]*echo
 	listener string      // that is asked
 	tls      *tls.Config // of the client; nil without TLS
+	http2    bool        // by ALPN; a server that has only HTTP/1.1 is a failure
 }
 
 // serve starts a gateway that ends with the test.
@@ -108,6 +109,13 @@ func (g *gate) withTLS(serverName string) *gate {
 	return &other
 }
 
+// withHTTP2 is the gate as seen by a client that speaks HTTP/2 over TLS.
+func (g *gate) withHTTP2() *gate {
+	other := *g
+	other.http2 = true
+	return &other
+}
+
 func (g *gate) dial(ctx context.Context) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, "tcp", g.server.Addrs()[g.listener].String())
 }
@@ -137,6 +145,7 @@ func (g *gate) ask(what string, lines ...string) reply {
 	transport := &http.Transport{
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return g.dial(ctx) },
 		TLSClientConfig:   g.tls,
+		ForceAttemptHTTP2: g.http2,
 		DisableKeepAlives: true, DisableCompression: true,
 	}
 	resp, err := transport.RoundTrip(r)
@@ -144,6 +153,9 @@ func (g *gate) ask(what string, lines ...string) reply {
 		g.t.Fatal(err)
 	}
 	defer resp.Body.Close()
+	if g.http2 && resp.ProtoMajor != 2 {
+		g.t.Errorf("%s answered over %s", what, resp.Proto)
+	}
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		g.t.Fatal(err)

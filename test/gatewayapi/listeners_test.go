@@ -129,9 +129,8 @@ func TestHTTPRouteHTTPSListener(t *testing.T) {
 	g.withTLS("unknown-example.org").want("404", "GET https://unknown-example.org/")
 }
 
-// Host names of listeners are those of certificates here. Where the suite has a
-// listener for all names beside those with one, hosts without a certificate are
-// for the routes to decide, whatever the SNI was.
+// Host names of listeners are those of certificates here, and the first certificate
+// is the listener for all names that no other has.
 func TestHTTPRouteHTTPSListenerDetectMisdirectedRequests(t *testing.T) {
 	g := serve(t, setup{
 		listeners: secure(t, "example.org", "second-example.org", "*.wildcard.org", "fourth-example.wildcard.org"),
@@ -141,23 +140,68 @@ func TestHTTPRouteHTTPSListenerDetectMisdirectedRequests(t *testing.T) {
   - {match: {host: "*.wildcard.org"}, to: v3}
   - {match: {host: fourth-example.wildcard.org}, to: v1}`,
 	})
-	for _, one := range []struct{ sni, host, want string }{
-		{"example.org", "example.org", "v1"},
-		{"example.org", "second-example.org", "421"},
-		{"example.org", "unknown-example.org", "404"},
-		{"second-example.org", "second-example.org", "v2"},
-		{"second-example.org", "example.org", "421"},
-		{"third-example.wildcard.org", "third-example.wildcard.org", "v3"},
-		{"third-example.wildcard.org", "fifth-example.wildcard.org", "v3"},
-		{"third-example.wildcard.org", "fourth-example.wildcard.org", "421"},
-		{"third-example.wildcard.org", "second-example.org", "421"},
-		{"fourth-example.wildcard.org", "fourth-example.wildcard.org", "v1"},
-		{"fourth-example.wildcard.org", "fifth-example.wildcard.org", "421"},
-		{"unknown-example.org", "example.org", "v1"},
-		{"unknown-example.org", "unknown-example.org", "404"},
-	} {
-		g.withTLS(one.sni).want(one.want, "GET https://"+one.host+"/detect-misdirected-requests")
+	for protocol, g := range map[string]*gate{"HTTP/1.1": g, "HTTP/2": g.withHTTP2()} {
+		for _, one := range []struct{ sni, host, want string }{
+			{"example.org", "example.org", "v1"},
+			{"example.org", "second-example.org", "421"},
+			{"example.org", "unknown-example.org", "404"},
+			{"second-example.org", "second-example.org", "v2"},
+			{"second-example.org", "example.org", "421"},
+			{"second-example.org", "unknown-example.org", "421"},
+			{"third-example.wildcard.org", "third-example.wildcard.org", "v3"},
+			{"third-example.wildcard.org", "fifth-example.wildcard.org", "v3"},
+			{"third-example.wildcard.org", "fourth-example.wildcard.org", "421"},
+			{"third-example.wildcard.org", "second-example.org", "421"},
+			{"third-example.wildcard.org", "unknown-example.org", "421"},
+			{"fourth-example.wildcard.org", "fourth-example.wildcard.org", "v1"},
+			{"fourth-example.wildcard.org", "fifth-example.wildcard.org", "421"},
+			{"unknown-example.org", "example.org", "v1"},
+			{"unknown-example.org", "unknown-example.org", "404"},
+		} {
+			t.Run(protocol+" "+one.sni+" "+one.host, func(t *testing.T) {
+				g := *g
+				g.t = t
+				g.withTLS(one.sni).want(one.want, "GET https://"+one.host+"/detect-misdirected-requests")
+			})
+		}
 	}
+}
+
+// A connection in the name of one certificate must not reach a route whose host no
+// certificate has, in whatever form the host is written. Nothing is refused that the
+// client could not ask for in another way.
+func TestMisdirectedToAHostWithoutACertificate(t *testing.T) {
+	g := serve(t, setup{
+		listeners: secure(t, "example.org", "second-example.org"),
+		routes: `
+  - {match: {host: inside.example}, to: v1}
+  - {match: {prefix: /}, to: v2}`,
+	})
+	for protocol, g := range map[string]*gate{"HTTP/1.1": g, "HTTP/2": g.withHTTP2()} {
+		for _, one := range []struct{ sni, host, want string }{
+			{"second-example.org", "inside.example", "421"},
+			{"second-example.org", "INSIDE.example.:8443", "421"},
+			{"second-example.org", "192.0.2.1:8443", "421"},
+			{"second-example.org", "Second-Example.org.:8443", "v2"},
+			{"inside.example", "inside.example", "v1"},
+			{"inside.example", "inside.example:8443", "v1"},
+			{"example.org", "inside.example", "v1"},
+			{"192.0.2.1", "192.0.2.1", "v2"},      // no SNI is sent for an address
+			{"192.0.2.1", "inside.example", "v1"}, // nor by a client that has none
+			{"192.0.2.1", "second-example.org", "421"},
+		} {
+			t.Run(protocol+" "+one.sni+" "+one.host, func(t *testing.T) {
+				g := *g
+				g.t = t
+				g.withTLS(one.sni).want(one.want, "GET https://"+one.host+"/")
+			})
+		}
+	}
+	t.Run("one certificate", func(t *testing.T) {
+		g := serve(t, setup{listeners: secure(t, "example.org"), routes: "  - {match: {prefix: /}, to: v1}"})
+		g.withTLS("example.org").want("v1", "GET https://inside.example/")
+		g.withHTTP2().withTLS("example.org").want("v1", "GET https://inside.example/")
+	})
 }
 
 // secure is a listener with a certificate for each name.
