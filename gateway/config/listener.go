@@ -50,7 +50,9 @@ type ProxyProtocol struct {
 // TLS holds the certificates of a listener.
 type TLS struct {
 	// Certificates are pairs of PEM files. The client's SNI chooses among them,
-	// exact names before wildcards; the first one serves clients without a match. Required.
+	// exact names before wildcards; the first one serves clients without a match. A request
+	// for a host of another certificate than the connection's is answered 421, and hosts that
+	// none has are the first one's. Required.
 	Certificates []Certificate `yaml:"certificates,required"`
 	// MinVersion is `1.2` or `1.3`. Default: 1.2.
 	MinVersion string `yaml:"min_version"`

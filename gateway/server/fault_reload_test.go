@@ -191,15 +191,17 @@ routes:
 			}
 		}
 	}
-	warm, all := 30, often(30, 1000)
+	warm, all := 30, often(30, 10_000)
 	reload(1, warm)
 	h.atRest()
+	tr.p99() // the times of so many requests would be what grows
 	before := measure(t)
 	reload(warm, warm+all)
 	h.atRest()
+	p99 := tr.p99()
 	after := measure(t)
 	tr.finish(t)
-	t.Logf("%d requests, %d reloads; before %+v, after %+v", tr.done.Load(), h.Status().Generation, before, after)
+	t.Logf("%d requests, %d reloads, p99 %s; before %+v, after %+v", tr.done.Load(), h.Status().Generation, p99, before, after)
 	t.Run("fault 29: heap and goroutines", func(t *testing.T) {
 		// Requests under way have some of both, hence the floor.
 		if after.heap > before.heap+max(before.heap/20, 512<<10) {
