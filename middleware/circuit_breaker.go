@@ -181,14 +181,14 @@ func (m *circuitBreaker) FailedGRPC(code int, took time.Duration, own bool) bool
 
 func (m *circuitBreaker) explain(_ *http.Request, x *gateway.Exchange) string {
 	x.Circuit = m
-	text := m.config.describe()
+	text := []string{m.config.describe()}
 	for _, s := range m.group.List() {
 		if m.per == breaker.PerEndpoint || s.Info.State == breaker.Closed || s.Key != m.key(x, x.Upstream, nil) {
 			continue
 		}
-		text += fmt.Sprintf("; now %s (%s)", s.Info.State, cmp.Or(s.Info.Why, "forced"))
+		text = append(text, fmt.Sprintf("now %s (%s)", s.Info.State, cmp.Or(s.Info.Why, "forced")))
 	}
-	return text
+	return strings.Join(text, "; ")
 }
 
 // breakerStates is the state of a group for the metrics.

@@ -1,6 +1,7 @@
 package middleware_test
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -93,9 +94,7 @@ func TestForwardAuthCacheControl(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				t.Helper()
 				g := newAuthGate(t, strings.Replace(cachedAuth, "CACHE", "ttl: "+ttl, 1), func(w http.ResponseWriter, _ *http.Request) {
-					for name, values := range header {
-						w.Header()[name] = values
-					}
+					maps.Copy(w.Header(), header)
 				})
 				g.want("GET /\nAuthorization: a", "user of a", 1)
 				if want == 0 {

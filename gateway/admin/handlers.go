@@ -31,11 +31,11 @@ func (h *handlers) ready(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	text := "ready\n"
+	lines := []string{"ready"}
 	for _, what := range why {
-		text += "degraded: " + what + "\n"
+		lines = append(lines, "degraded: "+what)
 	}
-	writeText(w, text)
+	writeText(w, strings.Join(lines, "\n")+"\n")
 }
 
 func (h *handlers) config(w http.ResponseWriter, r *http.Request) {
