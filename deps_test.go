@@ -68,6 +68,7 @@ var rooms = map[string][]string{
 	},
 	"test/browser":    {},
 	"test/cable":      {},
+	"test/certtest":   {},
 	"test/consultest": {},
 	"test/gatewayapi": {},
 	"test/hostile":    {},

@@ -1,26 +1,19 @@
 package pithead_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io/fs"
 	"log/slog"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pithead/pithead/configs"
 	"github.com/pithead/pithead/gateway/build"
 	"github.com/pithead/pithead/gateway/config"
 	"github.com/pithead/pithead/gateway/keep"
 	"github.com/pithead/pithead/gateway/obs"
+	"github.com/pithead/pithead/test/certtest"
 )
 
 // compile builds everything that a start would build.
@@ -149,30 +142,6 @@ func certificates(t *testing.T, names ...string) string {
 	if err := os.WriteFile(filepath.Join(dir, "consul.token"), []byte("not-a-token\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for i, name := range names {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		template := &x509.Certificate{
-			SerialNumber: big.NewInt(int64(i + 1)), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		}
-		cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for file, block := range map[string]*pem.Block{
-			name + ".pem": {Type: "CERTIFICATE", Bytes: cert}, name + ".key": {Type: "PRIVATE KEY", Bytes: pkcs8},
-		} {
-			if err := os.WriteFile(filepath.Join(dir, file), pem.EncodeToMemory(block), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	certtest.Write(t, dir, names...)
 	return dir
 }

@@ -1,17 +1,10 @@
 package gatewayapi_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
-	"os"
 	"path/filepath"
 	"testing"
-	"time"
+
+	"github.com/pithead/pithead/test/certtest"
 )
 
 // A host name of a listener and those of a route have an intersection, and that is
@@ -208,29 +201,9 @@ func TestMisdirectedToAHostWithoutACertificate(t *testing.T) {
 func secure(t *testing.T, names ...string) string {
 	t.Helper()
 	dir, text := t.TempDir(), "  web:\n    address: \"127.0.0.1:0\"\n    tls:\n      certificates:\n"
-	for i, name := range names {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		template := &x509.Certificate{
-			SerialNumber: big.NewInt(int64(i + 1)), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		}
-		cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			t.Fatal(err)
-		}
+	certtest.Write(t, dir, names...)
+	for _, name := range names {
 		path := filepath.Join(dir, name)
-		for file, block := range map[string]*pem.Block{".pem": {Type: "CERTIFICATE", Bytes: cert}, ".key": {Type: "PRIVATE KEY", Bytes: pkcs8}} {
-			if err := os.WriteFile(path+file, pem.EncodeToMemory(block), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
 		text += "        - {cert: \"" + path + ".pem\", key: \"" + path + ".key\"}\n"
 	}
 	return text
