@@ -118,7 +118,7 @@ type probeConfig struct {
 	Reject string   `yaml:"reject"` // the build fails with this text
 	At     string   `yaml:"at"`     // at this setting
 	Ask    string   `yaml:"ask"`    // for this upstream, which must be there
-	Try    string   `yaml:"try"`    // asks for this upstream, again at each request
+	Try    string   `yaml:"try"`    // asks for this upstream, which need not be there
 }
 
 // Validate refuses one name.
@@ -141,8 +141,10 @@ func newProbe(c probeConfig, env middleware.Env) (gateway.Step, error) {
 			return gateway.Step{}, kind.At("ask", "unknown upstream %q", c.Ask)
 		}
 	}
+	found := false
 	if c.Try != "" {
-		if cluster, ok := env.Upstream(c.Try); !ok && cluster != nil {
+		var cluster gateway.Cluster
+		if cluster, found = env.Upstream(c.Try); !found && cluster != nil {
 			return gateway.Step{}, kind.At("try", "a cluster that is not there")
 		}
 	}
@@ -162,10 +164,8 @@ func newProbe(c probeConfig, env middleware.Env) (gateway.Step, error) {
 			if c.Panic {
 				panic("probe")
 			}
-			if c.Try != "" {
-				if _, ok := env.Upstream(c.Try); ok {
-					w.Header().Add("X-Found", c.Try)
-				}
+			if found {
+				w.Header().Add("X-Found", c.Try)
 			}
 			next.ServeHTTP(w, r)
 		})

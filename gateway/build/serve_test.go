@@ -248,8 +248,8 @@ func TestTrace(t *testing.T) {
 	f("routes: [{match: {prefix: /}, to: a}]\n", "/", 405, "method_not_allowed")
 }
 
-// A middleware may look for upstreams at any time, also for some that are not there.
-func TestUpstreamsAreFoundWhileServing(t *testing.T) {
+// A middleware may look for any upstream when it is built, also for some that are not there.
+func TestUpstreamsAreFoundByMiddlewares(t *testing.T) {
 	p := newProcess(t)
 	addr, _ := backend(t, "a")
 	snap := p.start(lines(`upstreams: {a: {discover: {static: {targets: ["`+addr+`"]}}}, b: {discover: {static: {targets: ["`+addr+`"]}}}}`,
