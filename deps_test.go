@@ -27,6 +27,7 @@ var rooms = map[string][]string{
 	"gateway/concurrency":         {"gateway"},
 	"gateway/overload":            {},
 	"gateway/httpsig":             {},
+	"gateway/httpcache":           {"gateway"},
 	"gateway/limiter":             {},
 	"gateway/limiter/shared":      {"gateway/limiter", "gateway/obs"},
 	"gateway/unixsocket":          {},
@@ -48,7 +49,7 @@ var rooms = map[string][]string{
 	"gateway/balance/balancetest": {"gateway"},
 	"gateway/upstream":            {"gateway", "gateway/anatomy", "gateway/keep"},
 	"gateway/proxy":               {"gateway", "gateway/canon"},
-	"middleware":                  {"gateway", "gateway/breaker", "gateway/canon", "gateway/concurrency", "gateway/grpcweb", "gateway/httpsig", "gateway/jwks", "gateway/keep", "gateway/kind", "gateway/limiter", "gateway/limiter/shared", "gateway/obs", "gateway/openapi", "gateway/sealed", "gateway/siphash", "gateway/transcode"},
+	"middleware":                  {"gateway", "gateway/breaker", "gateway/canon", "gateway/concurrency", "gateway/grpcweb", "gateway/httpcache", "gateway/httpsig", "gateway/jwks", "gateway/keep", "gateway/kind", "gateway/limiter", "gateway/limiter/shared", "gateway/obs", "gateway/openapi", "gateway/sealed", "gateway/siphash", "gateway/transcode"},
 	"middleware/middlewaretest":   {"gateway", "gateway/config", "gateway/keep", "gateway/kind", "gateway/obs", "middleware"},
 	"discovery":                   {"gateway", "gateway/keep", "gateway/kind"},
 	"discovery/discoverytest":     {"gateway", "discovery"},
@@ -56,14 +57,14 @@ var rooms = map[string][]string{
 	"gateway/transcode/wire/internal/testpb": {},
 
 	"gateway/build": {
-		"discovery", "gateway", "gateway/anatomy", "gateway/balance", "gateway/breaker", "gateway/canon", "gateway/config", "gateway/keep", "gateway/kind",
+		"discovery", "gateway", "gateway/anatomy", "gateway/balance", "gateway/breaker", "gateway/canon", "gateway/config", "gateway/httpcache", "gateway/keep", "gateway/kind",
 		"gateway/obs", "gateway/proxy", "gateway/route", "gateway/upstream", "middleware",
 	},
 	"gateway/server": {"gateway", "gateway/anatomy", "gateway/build", "gateway/config", "gateway/keep", "gateway/obs", "gateway/overload", "gateway/unixsocket"},
 	"gateway/admin":  {"gateway", "gateway/anatomy", "gateway/unixsocket"},
 	"configs":        {},
 	"cmd/pithead": {
-		"configs", "discovery", "gateway", "gateway/admin", "gateway/breaker", "gateway/build", "gateway/config", "gateway/demo", "gateway/keep",
+		"configs", "discovery", "gateway", "gateway/admin", "gateway/breaker", "gateway/build", "gateway/config", "gateway/demo", "gateway/httpcache", "gateway/keep",
 		"gateway/kind", "gateway/obs", "gateway/secrets", "gateway/server", "gateway/transcode",
 	},
 	"test/browser":    {},

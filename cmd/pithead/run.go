@@ -134,11 +134,15 @@ func adminHandler(metrics *obs.Metrics, log *slog.Logger) func(*server.Server, *
 			Routes:    func() []admin.RouteInfo { return routesView(s.Snapshot()) },
 			Endpoints: func() []admin.UpstreamInfo { return endpointsView(s.Snapshot()) },
 			Breakers:  func() []admin.BreakerInfo { return breakersView(s.Snapshot()) },
+			Caches:    func() []admin.CacheInfo { return cachesView(s.Snapshot()) },
 			Labels:    s.Labels,
 
 			Documented: func() []string { return s.Snapshot().Documented() },
 			OpenAPI:    func(route string) ([]byte, error) { return openAPIView(s.Snapshot(), route) },
 
+			PurgeCache: func(name string, what admin.CachePurge, by string) (int, error) {
+				return purgeCache(s.Snapshot(), log, name, what, by)
+			},
 			ForceBreaker: func(name, force, by string) (admin.BreakerInfo, error) {
 				return forceBreaker(s.Snapshot(), log, name, force, by)
 			},

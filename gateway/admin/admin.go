@@ -27,6 +27,7 @@ type Options struct {
 	Routes    func() []RouteInfo
 	Endpoints func() []UpstreamInfo
 	Breakers  func() []BreakerInfo
+	Caches    func() []CacheInfo
 	Labels    func() []anatomy.Named // of connections, as pithead-probe asks for them
 
 	// Documented are the routes with an OpenAPI document, and OpenAPI makes the one of a
@@ -38,6 +39,10 @@ type Options struct {
 	// itself. by is the address of whoever wants it.
 	ForceBreaker func(name, force, by string) (BreakerInfo, error)
 
+	// PurgeCache has the cache with this name forget answers, and tells how many;
+	// without such a cache it says ErrNoCache.
+	PurgeCache func(name string, what CachePurge, by string) (forgotten int, err error)
+
 	// Explain gets the request as a server would see it, but for its URL, which
 	// is absolute: the scheme says whether the client used TLS.
 	Explain func(r *http.Request) Explanation
@@ -45,7 +50,7 @@ type Options struct {
 
 func (o *Options) complete() bool {
 	return o.Metrics != nil && o.Ready != nil && o.Reload != nil && o.Config != nil && o.Status != nil && o.History != nil &&
-		o.Routes != nil && o.Endpoints != nil && o.Breakers != nil && o.Documented != nil && o.OpenAPI != nil && o.Labels != nil && o.ForceBreaker != nil && o.Explain != nil
+		o.Routes != nil && o.Endpoints != nil && o.Breakers != nil && o.Documented != nil && o.OpenAPI != nil && o.Labels != nil && o.ForceBreaker != nil && o.Caches != nil && o.PurgeCache != nil && o.Explain != nil
 }
 
 // endpoint is one entry of the table of routes.
@@ -82,6 +87,8 @@ func New(o Options) (http.Handler, error) {
 		"/-/endpoints":          {get: h.endpoints},
 		breakersPath:            {get: h.breakers},
 		breakersPath + "/":      {post: h.forceBreaker, writes: true},
+		cachesPath:              {get: h.caches},
+		cachesPath + "/":        {post: h.purgeCache, writes: true},
 		"/-/labels":             {get: h.labels, unlimited: true},
 		openAPIPath:             {get: h.openAPI, unlimited: true},
 		"/-/explain":            {get: h.explainQuery, post: h.explainBody},
@@ -99,6 +106,9 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.EscapedPath()
 	if strings.HasPrefix(path, breakersPath+"/") {
 		path = breakersPath + "/" // the rest is a name
+	}
+	if strings.HasPrefix(path, cachesPath+"/") {
+		path = cachesPath + "/" // likewise
 	}
 	if strings.HasPrefix(path, openAPIPath) {
 		path = openAPIPath // likewise

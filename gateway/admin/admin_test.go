@@ -83,8 +83,10 @@ func (d *daemon) options() Options {
 		Endpoints: func() []UpstreamInfo { return endpoints },
 		Labels:    func() []anatomy.Named { return []anatomy.Named{{Label: 2, Route: "orders", Arm: "canary"}} },
 		Breakers:  func() []BreakerInfo { return nil },
+		Caches:    func() []CacheInfo { return nil },
 
 		ForceBreaker: func(string, string, string) (BreakerInfo, error) { return BreakerInfo{}, ErrNoBreaker },
+		PurgeCache:   func(string, CachePurge, string) (int, error) { return 0, ErrNoCache },
 	}
 }
 

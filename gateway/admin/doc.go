@@ -24,6 +24,8 @@
 //	GET  /-/endpoints   the upstreams and their endpoints
 //	GET  /-/breakers    the circuit breakers in use
 //	POST /-/breakers/NAME  {"force": "open"}, "closed" or "auto": the breaker as it is then
+//	GET  /-/cache       the caches of answers in use
+//	POST /-/cache/NAME/purge  {"url": ...}, {"prefix": ...}, {"tag": ...} or {"all": true}: how many answers are forgotten
 //	GET  /-/explain     ?method=&url=&header=Name:+value
 //	POST /-/explain     the same as JSON
 //	POST /-/reload      200 with the new generation, or 422 with what is wrong

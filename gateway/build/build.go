@@ -24,6 +24,7 @@ import (
 	"github.com/pithead/pithead/gateway/breaker"
 	"github.com/pithead/pithead/gateway/canon"
 	"github.com/pithead/pithead/gateway/config"
+	"github.com/pithead/pithead/gateway/httpcache"
 	"github.com/pithead/pithead/gateway/keep"
 	"github.com/pithead/pithead/gateway/kind"
 	"github.com/pithead/pithead/gateway/obs"
@@ -92,8 +93,9 @@ func Compile(cfg *config.Config, env Env) (*Snapshot, error) {
 	snap.table, snap.matches = c.table()
 	snap.canon = c.canon(snap.routes, owned)
 	snap.register = c.registration()
-	snap.breakers, _ = keep.Get(c.scope, breaker.Kept, func() (*breaker.Registry, error) { return breaker.NewRegistry(), nil }) // cannot fail
-	snap.ready, _ = keep.Get(c.scope, "ready", func() (*atomic.Bool, error) { return new(atomic.Bool), nil })                   // cannot fail
+	snap.breakers, _ = keep.Get(c.scope, breaker.Kept, func() (*breaker.Registry, error) { return breaker.NewRegistry(), nil })     // cannot fail
+	snap.caches, _ = keep.Get(c.scope, httpcache.Kept, func() (*httpcache.Registry, error) { return httpcache.NewRegistry(), nil }) // cannot fail
+	snap.ready, _ = keep.Get(c.scope, "ready", func() (*atomic.Bool, error) { return new(atomic.Bool), nil })                       // cannot fail
 	if err := cfg.Refuse(c.errs); err != nil {
 		c.abandon()
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"github.com/pithead/pithead/gateway/breaker"
 	"github.com/pithead/pithead/gateway/canon"
 	"github.com/pithead/pithead/gateway/config"
+	"github.com/pithead/pithead/gateway/httpcache"
 	"github.com/pithead/pithead/gateway/keep"
 	"github.com/pithead/pithead/gateway/obs"
 	"github.com/pithead/pithead/gateway/route"
@@ -39,6 +40,7 @@ type Snapshot struct {
 	kept         map[*config.Upstream][]string // what a cluster has in keep, if its block says all that it is made of
 	own          *upstream.Own
 	breakers     *breaker.Registry
+	caches       *httpcache.Registry
 	used         map[string]bool // upstreams that a route may send to
 	register     *discovery.Registration
 	watch        *gateway.Watch // of requests without a route
@@ -212,6 +214,9 @@ func (s *Snapshot) Clusters() []*upstream.Cluster {
 
 // Breakers are the circuit breakers at work.
 func (s *Snapshot) Breakers() *breaker.Registry { return s.breakers }
+
+// Caches are the caches of answers at work.
+func (s *Snapshot) Caches() *httpcache.Registry { return s.caches }
 
 // Close ends what no other snapshot shares. Requests in flight are not cut off.
 func (s *Snapshot) Close() error { return s.close() }

@@ -47,6 +47,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	c.m.collectLogins(ch)
 	c.m.collectForwardAuths(ch)
 	c.m.collectLoad(ch)
+	c.m.collectCaches(ch)
 }
 
 func counter(ch chan<- prometheus.Metric, desc *prometheus.Desc, n uint64, labels ...string) {

@@ -52,6 +52,7 @@ type Metrics struct {
 	admissions   watchers[string, AdmissionState]
 	overload     watchers[string, OverloadState]
 	forwardAuths watchers[client, ForwardAuthState]
+	caches       watchers[client, CacheState]
 	limitStores  []*LimitStore // never changed in place
 }
 

@@ -94,6 +94,18 @@ var (
 	breakerSlowDesc = desc("breaker_slow_total",
 		"Slow answers that a closed circuit breaker has counted, if it has a slow_ratio.", "breaker", "upstream", "arm", "endpoint")
 
+	faultsInjectedDesc = desc("faults_injected_total",
+		"Faults that requests were given on purpose (fault): delay, abort, reset or bandwidth.", "route", "fault")
+
+	cacheRequestsDesc = desc("cache_requests_total",
+		"GET and HEAD requests to a cache, by what became of them: hit, stale, revalidated, miss, collapsed (it had the answer that another one had fetched) or bypass.", "cache", "result")
+	cacheBytesDesc = desc("cache_bytes",
+		"Bytes of the answers that a cache keeps, with what it needs to keep them.", "cache")
+	cacheAnswersDesc = desc("cache_answers",
+		"Answers that a cache keeps.", "cache")
+	cacheEvictedDesc = desc("cache_evicted_total",
+		"URLs whose answers a cache has thrown out to make room.", "cache")
+
 	// The counter is not called connections_total: in OpenMetrics its family
 	// would then have the same name as the gauge.
 	connectionsDesc = desc("connections",
@@ -180,4 +192,5 @@ var collectedDescs = []*prometheus.Desc{
 	introspectionRequestsDesc, introspectionHitsDesc, introspectionOpenDesc,
 	oidcLoginsDesc, oidcRefreshesDesc, oidcLogoutsDesc, oidcHitsDesc, oidcSizeDesc,
 	forwardAuthRequestsDesc, forwardAuthHitsDesc, forwardAuthOpenDesc,
+	faultsInjectedDesc, cacheRequestsDesc, cacheBytesDesc, cacheAnswersDesc, cacheEvictedDesc,
 }

@@ -23,6 +23,7 @@ type Route struct {
 
 	verdicts   [gateway.Verdicts]atomic.Uint64
 	saturation *saturation // of the process
+	faults     table[string, atomic.Uint64]
 }
 
 // target is where a request went.
@@ -101,6 +102,7 @@ func (r *Route) collect(ch chan<- prometheus.Metric) {
 	r.collectLimits(ch)
 	r.collectVerdicts(ch)
 	r.collectPhases(ch)
+	r.collectFaults(ch)
 	for _, e := range r.series.all() {
 		labels := []string{r.name, e.key.upstream, e.key.arm}
 		e.value.requests.collect(ch, r.name, e.key.upstream, e.key.arm)
