@@ -11,7 +11,7 @@ import (
 // others, and what becomes of attempts must not.
 func TestBeside(t *testing.T) {
 	own := []string{
-		"Endpoint", "Attempts", "UpstreamStart", "UpstreamHeaders", "UpstreamEnd",
+		"Endpoint", "Attempts", "UpstreamStart", "UpstreamHeaders", "UpstreamWaited", "UpstreamEnd",
 		"Status", "BytesIn", "BytesOut", "Err",
 	}
 	x := &Exchange{Deadline: time.Unix(1, 0)}

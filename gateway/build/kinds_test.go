@@ -77,7 +77,7 @@ func checkExample(t *testing.T, s *jsonschema.Schema, table, example string) {
 	t.Helper()
 	indented := func(by string) string { return by + strings.ReplaceAll(example, "\n", "\n"+by) + "\n" }
 	source := "    discover: {static: {targets: [\"127.0.0.1:9000\"]}}\n"
-	if strings.HasPrefix(example, "grpc_") { // what makes gRPC calls asks for HTTP/2
+	if strings.HasPrefix(example, "grpc_") || strings.HasPrefix(example, "connect_") { // what makes gRPC calls asks for HTTP/2
 		source += "    protocol: h2c\n"
 	}
 	arms := "    arms: {stable: {tag: s}, canary: {tag: c}}\n"
