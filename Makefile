@@ -111,6 +111,10 @@ bench-probe: build ## what pithead-probe costs, as root: a table into benchmarks
 	cd benchmarks && go build -o $(BIN)/benchmarks .
 	set -o pipefail; go test -run '^$$' -bench Cycle -benchtime 25x ./bpf | $(BIN)/benchmarks probe -bin $(BIN) -rounds $(or $(ROUNDS),10) -out benchmarks/results/probe.md
 
+.PHONY: bench-transcode
+bench-transcode: build $(BIN)/peers/grpc-gateway ## REST before gRPC, beside the code that grpc-gateway generates: a table into benchmarks/results/transcode.md
+	cd benchmarks && go build -o $(BIN)/benchmarks . && taskset -c 1 $(BIN)/benchmarks transcode -bin $(BIN) -rounds $(or $(ROUNDS),7)
+
 .PHONY: bench-go
 bench-go: ## the Go benchmarks with their curves, for benchstat
 	go test -run '^$$' -bench . -benchmem ./...
@@ -158,6 +162,9 @@ $(BIN)/promtool: test/promtool/go.mod
 	@echo "building promtool for the tests: some minutes when nothing is cached"
 	cd test/promtool && go build -trimpath -ldflags '-s -w' -o $@ github.com/prometheus/prometheus/cmd/promtool
 	@touch $@
+
+$(BIN)/peers/grpc-gateway: $(shell find benchmarks/peers/grpc-gateway -type f)
+	cd benchmarks/peers/grpc-gateway && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $@ .
 
 $(BIN)/peers/%: benchmarks/peers/%/go.mod
 	@echo "building $* for the benchmarks: some minutes when nothing is cached"

@@ -47,38 +47,55 @@ func runLoad(ctx context.Context, o loadOptions, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	say := func(line string) func() error {
+		return func() error {
+			_, err := fmt.Fprintln(out, line)
+			return err
+		}
+	}
+	result, err := runClients(ctx, o, clients, say("begin"), say("end"))
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(out).Encode(result)
+}
+
+// runClients lets all clients run, and closes them. It calls begin and end in the moments
+// in which the measured time begins and ends.
+func runClients(ctx context.Context, o loadOptions, clients []client, begin, end func() error) (loadResult, error) {
+	l := &load{options: o, start: time.Now()}
+	ctx, cancel := context.WithCancel(ctx)
+	var all sync.WaitGroup
 	defer func() {
+		cancel()
+		all.Wait()
 		for _, c := range clients {
 			c.close()
 		}
 	}()
-	l := &load{options: o, start: time.Now()}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var all sync.WaitGroup
 	shares := make([]share, len(clients))
 	for i, c := range clients {
 		all.Go(func() { l.run(ctx, c, &shares[i], i, len(clients)) })
 	}
 	if err := sleep(ctx, o.warm); err != nil {
-		return err
+		return loadResult{}, err
 	}
-	begin := time.Now()
+	started := time.Now()
 	l.measured.Store(true)
-	if _, err := fmt.Fprintln(out, "begin"); err != nil {
-		return err
+	if err := begin(); err != nil {
+		return loadResult{}, err
 	}
 	if err := sleep(ctx, o.time); err != nil {
-		return err
+		return loadResult{}, err
 	}
 	l.measured.Store(false)
-	took := time.Since(begin)
-	if _, err := fmt.Fprintln(out, "end"); err != nil {
-		return err
+	took := time.Since(started)
+	if err := end(); err != nil {
+		return loadResult{}, err
 	}
 	cancel()
 	all.Wait()
-	return json.NewEncoder(out).Encode(sum(shares, took))
+	return sum(shares, took), nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

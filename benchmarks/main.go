@@ -30,7 +30,7 @@ func interruptible(args []string) error {
 
 func command(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("benchmarks run, origin, load, probe or faults")
+		return errors.New("benchmarks run, origin, load, probe, transcode or faults")
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	switch args[0] {
@@ -47,10 +47,12 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		return loadCommand(ctx, flags, args[1:], out)
 	case "probe":
 		return probeCommand(ctx, flags, args[1:], os.Stdin, out)
+	case "transcode":
+		return transcodeCommand(ctx, flags, args[1:], out)
 	case "faults":
 		return faultsCommand(flags, args[1:], os.Stdin, out)
 	}
-	return fmt.Errorf("%q is not known; it is run, origin, load, probe or faults", args[0])
+	return fmt.Errorf("%q is not known; it is run, origin, load, probe, transcode or faults", args[0])
 }
 
 func loadCommand(ctx context.Context, flags *flag.FlagSet, args []string, out io.Writer) error {

@@ -37,6 +37,7 @@ type setup struct {
 	Key   string
 	Both  string // both in one file
 	Dir   string // for files of the proxy's own
+	Proto string // what the service of the benchmark of transcoding is
 }
 
 // programs finds the binaries: those of make in bin, nginx and HAProxy by PATH.
