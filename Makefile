@@ -91,7 +91,7 @@ slow-part: ## stage the three problems of docs/howto/find-the-slow-part.md and s
 	COLUMNS=$(or $(COLUMNS),110) PITHEAD_PROBE=required go test -count=1 -v -run FindTheSlowPart ./cmd/pithead-probe
 
 .PHONY: faults
-faults: $(BIN)/consul ## the fault runs in full length, about 40 minutes: a table into benchmarks/results/faults.md
+faults: $(BIN)/consul ## the fault runs in full length, about 50 minutes: a table into benchmarks/results/faults.md
 	cd benchmarks && go build -o $(BIN)/benchmarks .
 	set -o pipefail; PITHEAD_FAULTS=full PITHEAD_CONSUL=$(BIN)/consul PITHEAD_REDIS=$(REDIS) go test -json -race -p 1 -timeout 60m -run 'Fault|FirstLight' ./... | $(BIN)/benchmarks faults -out benchmarks/results/faults.md
 

@@ -67,6 +67,13 @@ func (l *logbook) Write(p []byte) (int, error) {
 	return l.text.Write(p)
 }
 
+// forget makes room, where a heap is measured that the log is not to be a part of.
+func (l *logbook) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Reset()
+}
+
 func (l *logbook) count(part string) (int, <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
