@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -190,7 +191,7 @@ func (m *cache) edit(h http.Header, status string) {
 		delete(h, m.tags)
 	}
 	if m.config.CacheStatus {
-		h["Cache-Status"] = append(h["Cache-Status"][:len(h["Cache-Status"]):len(h["Cache-Status"])], status)
+		h["Cache-Status"] = append(slices.Clip(h["Cache-Status"]), status)
 	}
 }
 

@@ -3,6 +3,7 @@ package middleware
 import (
 	"bytes"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,7 +33,7 @@ func (m *cache) answer(w http.ResponseWriter, r *http.Request, a *httpcache.Answ
 			continue
 		}
 		if there := h[f.Name]; len(there) > 0 {
-			h[f.Name] = append(there[:len(there):len(there)], f.Values...)
+			h[f.Name] = append(slices.Clip(there), f.Values...)
 		} else {
 			h[f.Name] = f.Values
 		}
@@ -61,7 +62,7 @@ func (m *cache) answer(w http.ResponseWriter, r *http.Request, a *httpcache.Answ
 	}
 	w.WriteHeader(a.Status)
 	if r.Method != http.MethodHead && len(a.Body) > 0 {
-		_, _ = w.Write(a.Body) // a client that left is noticed by the server
+		_, _ = w.Write(a.Body) //nolint:gosec // the service's own answer, as it came; a client that left is noticed by the server
 	}
 }
 

@@ -1,6 +1,7 @@
 package middleware_test
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -52,9 +53,7 @@ func TestCacheHostile(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cc := newCached(t, "cache: {}", fresh())
-			for name, value := range c.head {
-				cc.head[name] = value
-			}
+			maps.Copy(cc.head, c.head)
 			none := func(*gateway.Exchange) {}
 			if c.who == nil {
 				c.who = none

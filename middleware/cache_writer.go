@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -84,14 +85,10 @@ func (w *cacheWriter) interim(status int) {
 	h := w.under.Header()
 	kept := h.Clone()
 	clear(h)
-	for name, values := range w.header {
-		h[name] = values
-	}
+	maps.Copy(h, w.header)
 	w.under.WriteHeader(status)
 	clear(h)
-	for name, values := range kept {
-		h[name] = values
-	}
+	maps.Copy(h, kept)
 }
 
 // judge says why the answer is not stored, or "" and on which terms it is.

@@ -190,7 +190,8 @@ func (s *Store) Put(key []byte, a *Answer) {
 		if len(answers) == maxVariants {
 			answers = answers[1:] // they stand in the order in which they came
 		}
-		p.answers, p.aloneUntil = append(answers, a), [2]time.Time{}
+		answers = append(answers, a)
+		p.answers, p.aloneUntil = answers, [2]time.Time{}
 	})
 }
 
@@ -285,7 +286,7 @@ func (sh *shard) unlink(p *page) {
 
 // oldest moves the hand to the page that is to go; nil when there is none.
 func (sh *shard) oldest(spared *page) *page {
-	if sh.tail == nil || sh.tail == sh.head && sh.tail == spared {
+	if alone := sh.tail == sh.head; sh.tail == nil || alone && sh.tail == spared {
 		return nil
 	}
 	for {
