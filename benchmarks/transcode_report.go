@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"strings"
 	"time"
@@ -71,6 +72,9 @@ func writeTranscode(w io.Writer, o runOptions, all transcodeResults) {
 	fmt.Fprintf(w, "# Transcoding beside grpc-gateway\n\nWritten by `make bench-transcode` on %s.\n\n", time.Now().UTC().Format(time.DateOnly))
 	fmt.Fprintf(w, "- Machine: %s, two cores of it, Linux %s, %s. %d rounds of %v after %v.\n", cpuModel(), kernel(), runtime.GOARCH, o.rounds, o.time, o.warm)
 	fmt.Fprintf(w, "- Pithead of this repository, grpc-gateway as `benchmarks/peers/grpc-gateway/go.mod` pins it, both built with %s.\n%s\n", runtime.Version(), transcodeMethod)
+	if busy, err := os.ReadFile("/proc/loadavg"); err == nil {
+		fmt.Fprintf(w, "Load averages of the machine at the end, other work included: %s.\n\n", strings.Join(strings.Fields(string(busy))[:3], ", "))
+	}
 	fmt.Fprint(w, "| message | gateway | requests in a CPU second | CPU us/request (least, most) | requests/s | p50 us |\n|---|---|---|---|---|---|\n")
 	for _, c := range transcodeCases {
 		for _, p := range o.peers {
