@@ -27,10 +27,11 @@ func TestJWTProviderAwayForAnHour(t *testing.T) {
 		key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 		document := fmt.Sprintf(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":%q}]}`,
 			base64.RawURLEncoding.EncodeToString(key.Public().(ed25519.PublicKey)))
-		down, asked := false, 0
+		var down atomic.Bool
+		var asked atomic.Int64
 		keys := jwks.NewCache(jwks.Options{Load: func(context.Context, bool) (jwks.Answer, error) {
-			asked++
-			if down {
+			asked.Add(1)
+			if down.Load() {
 				return jwks.Answer{}, errors.New("nobody there")
 			}
 			return jwks.Answer{Document: document}, nil
@@ -39,8 +40,8 @@ func TestJWTProviderAwayForAnHour(t *testing.T) {
 		keys.Start()
 		<-keys.Ready()
 		handler := jwtWith(keys)
-		down = true
-		asked = 0
+		down.Store(true)
+		asked.Store(0)
 		failed := 0
 		for i := range 3600 {
 			raw, err := issued(key, i)
@@ -57,8 +58,8 @@ func TestJWTProviderAwayForAnHour(t *testing.T) {
 			}
 			<-time.After(time.Second)
 		}
-		if failed > 0 || asked < 10 || asked > 180 {
-			t.Errorf("%d of 3600 requests failed or waited, the provider was asked %d times", failed, asked)
+		if n := asked.Load(); failed > 0 || n < 10 || n > 180 {
+			t.Errorf("%d of 3600 requests failed or waited, the provider was asked %d times", failed, n)
 		}
 	})
 }

@@ -45,11 +45,17 @@ type connHook struct {
 	a     *attempt
 	trace *httptrace.ClientTrace
 	hook  func(httptrace.GotConnInfo)
+	outer func(httptrace.GotConnInfo) // of whoever else wants to hear it
 }
 
 var connHooks = sync.Pool{New: func() any {
 	f := new(connHook)
-	f.hook = func(info httptrace.GotConnInfo) { f.a.got(info) }
+	f.hook = func(info httptrace.GotConnInfo) {
+		f.a.got(info)
+		if f.outer != nil {
+			f.outer(info)
+		}
+	}
 	return f
 }}
 
@@ -64,7 +70,7 @@ func (a *attempt) follow(req *http.Request) *connHook {
 		return nil
 	}
 	f := connHooks.Get().(*connHook)
-	f.a, f.trace = a, trace
+	f.a, f.trace, f.outer = a, trace, trace.GotConn
 	trace.GotConn = f.hook
 	a.x.Anatomy.Opening = true
 	return f
@@ -74,8 +80,8 @@ func (f *connHook) end() {
 	if f == nil {
 		return
 	}
-	f.trace.GotConn = nil
-	f.a, f.trace = nil, nil
+	f.trace.GotConn = f.outer
+	f.a, f.trace, f.outer = nil, nil, nil
 	connHooks.Put(f)
 }
 

@@ -44,7 +44,7 @@ func TestAccessLog(t *testing.T) {
 	known := []string{
 		"id", "time", "client", "listener", "proto", "scheme", "method", "host", "path", "query", "status", "bytes_in", "bytes_out",
 		"duration_ms", "gateway_ms", "upstream_ms", "ttfb_ms", "route", "upstream", "arm", "arm_by", "endpoint", "attempts", "subject",
-		"user_agent", "referer", "reason", "cause", "error",
+		"user_agent", "referer", "reason", "cause", "error", "whose_fault", "phases",
 	}
 	all := (&logFile{path: e.log.path}).all(t)
 	for text := range strings.Lines(all) {
