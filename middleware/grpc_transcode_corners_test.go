@@ -3,6 +3,7 @@ package middleware_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -311,7 +312,7 @@ func TestGRPCTranscodePassesHealthAndReflection(t *testing.T) {
 	if err := ask.CloseSend(); err != nil {
 		t.Error(err)
 	}
-	if _, err := ask.Recv(); err != io.EOF {
+	if _, err := ask.Recv(); !errors.Is(err, io.EOF) {
 		t.Errorf("reflection ends with %v", err)
 	}
 }
