@@ -211,7 +211,9 @@ func TestPhasesSumToWallTime(t *testing.T) {
 	answer := bufio.NewReader(conn)
 	best, allowed := time.Hour, time.Duration(0)
 	var before time.Duration
-	for i := range 20 {
+	// The client's clock also counts its own waits for a processor: one request that
+	// had none is enough.
+	for i := 0; i < 150 && best > allowed; i++ {
 		begun := time.Now()
 		if _, err := io.WriteString(conn, "GET /200/20/10 HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
 			t.Fatal(err)
