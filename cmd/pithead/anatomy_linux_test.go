@@ -213,7 +213,7 @@ func TestTheRightPhaseMoves(t *testing.T) {
 				d := startDissected(t, probe, s.service)
 				c := d.call()
 				wrong := ""
-				for n := range 6 {
+				for n := range 20 {
 					s.ask(d, c)
 					l := d.lines(n + 1)[n]
 					got, others := l.phase(s.phase), l.sum()-l.phase(s.phase)
@@ -239,7 +239,7 @@ func TestPhasesSumToTheWallTime(t *testing.T) {
 			d := startDissected(t, probe, func(w http.ResponseWriter, r *http.Request) { pause(20 * time.Millisecond); quick(w, r) })
 			c := d.call()
 			var walls []time.Duration
-			for range 20 {
+			for range 100 {
 				begun := time.Now()
 				plainly(d, c)
 				walls = append(walls, time.Since(begun))
