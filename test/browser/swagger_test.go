@@ -48,6 +48,8 @@ func startAdmin(t *testing.T) string {
 		Config: func() []byte { return nil }, Status: func() admin.Status { return admin.Status{} }, History: func() []admin.Generation { return nil },
 		Routes: func() []admin.RouteInfo { return nil }, Endpoints: func() []admin.UpstreamInfo { return nil }, Breakers: func() []admin.BreakerInfo { return nil },
 		Labels:       func() []anatomy.Named { return nil },
+		Caches:       func() []admin.CacheInfo { return nil },
+		PurgeCache:   func(string, admin.CachePurge, string) (int, error) { return 0, nil },
 		ForceBreaker: func(string, string, string) (admin.BreakerInfo, error) { return admin.BreakerInfo{}, nil },
 		Explain:      func(*http.Request) admin.Explanation { return admin.Explanation{} },
 	})
