@@ -184,8 +184,8 @@ func (b *requestBody) drain(pool *buffers) {
 // going to get.
 func (b *requestBody) expecting() bool { return b.read == 0 && b.s.in.Header["Expect"] != nil }
 
-// abandon is stop for a connection that is about to be broken off. net/http
-// reads the rest of the body even then, without a limit of time.
+// abandon is stop without waiting for the client. net/http reads the rest of the
+// body even when it breaks the connection off, without a limit of time.
 func (b *requestBody) abandon() {
 	if b.lingers() {
 		b.closed.Store(true)

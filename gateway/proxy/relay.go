@@ -102,11 +102,10 @@ func (s *relay) settle() {
 	if s.body == nil {
 		return
 	}
-	if s.body.lingers() {
-		s.flush()
-		s.body.drain(&pool)
-	}
-	s.body.stop()
+	// The end of a chunked answer leaves after the handler, so that nothing may
+	// wait for the client here: some break off their request, and with it the
+	// connection, when they have read enough.
+	s.body.abandon()
 	if s.body.lingers() {
 		s.body.arm() // for what net/http reads after us
 	}

@@ -134,34 +134,6 @@ func TestNoReadOutlivesTheHandler(t *testing.T) {
 	}
 }
 
-// A client that has an early answer may go on sending for a while, and is not
-// reset for it: many look at an answer only when they have sent everything.
-func TestLinger(t *testing.T) {
-	up := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "go away")
-	}))
-	d := open(t, newCluster(t, up, true), nil)
-	for range 20 {
-		c := dial(t, d.addr)
-		c.send(t, crlf("POST / HTTP/1.1", "Host: a", "Transfer-Encoding: chunked")+"3\r\nabc\r\n")
-		res := c.head(t, "POST")
-		if _, err := io.ReadFull(res.Body, make([]byte, len("go away"))); err != nil {
-			t.Fatal(err)
-		}
-		for range 10 {
-			c.send(t, "3\r\nabc\r\n")
-		}
-		c.send(t, "0\r\n\r\n")
-		if rest := body(t, res); rest != "" {
-			t.Fatalf("rest %q", rest)
-		}
-		if _, err := c.br.ReadByte(); err != io.EOF {
-			t.Fatalf("end of the connection: %v", err)
-		}
-		d.exchange(t)
-	}
-}
-
 // The end of the client's body and the end of the answer meet in all orders.
 func TestEarlyAnswersRacingTheBody(t *testing.T) {
 	// Not net/http, which in full duplex panics when a body ends after its handler.

@@ -53,6 +53,10 @@ type conn struct {
 
 	early atomic.Bool // the first byte of the next request was read during a handler
 
+	// unread says that the client may still be sending the body of a request that
+	// has been answered.
+	unread atomic.Bool
+
 	parks bool  // it may be parked when it rests
 	space space // in the lot
 
@@ -208,6 +212,24 @@ func (c *conn) Close() error {
 	}
 	c.front.lot.take(c)
 	c.mu.Unlock()
+	if c.unread.Swap(false) {
+		go c.linger()
+		return nil
+	}
+	return c.end()
+}
+
+// linger closes in two steps (RFC 9112 section 9.6): a client that goes on sending
+// would be reset, and may lose the answer it has not read.
+func (c *conn) linger() {
+	if c.CloseWrite() == nil && c.Conn.SetReadDeadline(time.Now().Add(lingerFor)) == nil {
+		_, _ = io.Copy(io.Discard, c.Conn) // to the client's end, or the deadline
+	}
+	_ = c.end() // nothing is left to lose
+}
+
+// end closes the socket.
+func (c *conn) end() error {
 	err := c.Conn.Close()
 	if c.shut.CompareAndSwap(false, true) {
 		c.place.leave()
@@ -220,6 +242,7 @@ func (c *conn) Close() error {
 func (c *conn) begin(http1 bool) {
 	c.users.Add(1)
 	if http1 {
+		c.unread.Store(false)
 		c.enter(phaseBusy)
 	}
 }
@@ -237,6 +260,7 @@ func (c *conn) done() {
 func (c *conn) rested() {
 	switch phase(c.phase.Load()) {
 	case phaseBusy:
+		c.unread.Store(false) // net/http has read it to its end
 		if c.early.Swap(false) {
 			c.phase.Store(uint32(phaseHead))
 			return

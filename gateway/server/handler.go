@@ -78,6 +78,7 @@ func (s *Server) finish(g *generation, e *entry, r *http.Request) {
 	e.w.last(end)
 	if e.w.http1 && e.w.tunnel == nil && !e.body.whole() {
 		e.body.linger(end)
+		e.w.conn.unread.Store(true)
 	}
 	e.x.BytesIn, e.x.BytesOut = e.body.n.Load(), e.w.bytes
 	if t := e.w.tunnel; t != nil {

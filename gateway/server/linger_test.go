@@ -55,3 +55,44 @@ func TestS09LateBody(t *testing.T) {
 		_ = c.Close()
 	})
 }
+
+// A client that looks at its answer only when everything is sent is not reset
+// meanwhile.
+func TestS09ClientGoesOnAfterItsAnswer(t *testing.T) {
+	early := func(w http.ResponseWriter, _ *http.Request) {
+		control := http.NewResponseController(w)
+		_ = control.EnableFullDuplex()
+		w.Header().Set("Connection", "close")
+		_, _ = io.WriteString(w, "early")
+		_ = control.SetReadDeadline(time.Now()) // as the proxy core does
+	}
+	for _, head := range []string{"Content-Length: 9000000", "Transfer-Encoding: chunked"} {
+		t.Run(head, func(t *testing.T) {
+			y := openYardOf(t, early, usual("h1"))
+			defer y.close(0)
+			c := y.dial()
+			send := func(text string) {
+				if _, err := io.WriteString(c, text); err != nil {
+					t.Fatal(err)
+				}
+			}
+			send("POST / HTTP/1.1\r\nHost: a\r\n" + head + "\r\n\r\n8\r\nabc")
+			in := bufio.NewReader(c)
+			res, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b, err := io.ReadAll(res.Body); err != nil || string(b) != "early" {
+				t.Fatalf("%q, %v", b, err)
+			}
+			for range 2 { // before and after the gateway has closed its side
+				for range 20 {
+					send("some bytes")
+				}
+				if _, err := in.ReadByte(); err != io.EOF {
+					t.Errorf("end of the connection: %v", err)
+				}
+			}
+		})
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"sync"
 	"testing"
@@ -24,9 +25,11 @@ type yard struct {
 	served sync.WaitGroup
 }
 
-func openYard(t *testing.T, l *config.Listener) *yard {
+func openYard(t *testing.T, l *config.Listener) *yard { return openYardOf(t, say("hello"), l) }
+
+func openYardOf(t *testing.T, h http.HandlerFunc, l *config.Listener) *yard {
 	t.Helper()
-	_, f := atRest(say("hello"), l)
+	_, f := atRest(h, l)
 	f.parkAfter = time.Millisecond
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
