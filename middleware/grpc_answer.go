@@ -32,6 +32,7 @@ type grpcAnswer struct {
 	head   http.Header
 	status int  // 0 before the head
 	begun  bool // the client has got a head
+	said   bool // and more
 	failed *gateway.Error
 }
 
@@ -111,6 +112,7 @@ func (a *grpcAnswer) Write(p []byte) (int, error) {
 	if a.failed != nil || a.status != http.StatusOK || a.head["Grpc-Status"] != nil {
 		return len(p), nil
 	}
+	a.said = true
 	err := a.scan.Scan(p)
 	if err == nil {
 		if err = a.form.write(p); err != nil && !errors.Is(err, errAnswerForm) && !errors.Is(err, grpcweb.ErrTooLarge) {
@@ -144,7 +146,9 @@ func (a *grpcAnswer) FlushError() error {
 	if a.status == 0 {
 		a.WriteHeader(http.StatusOK)
 	}
-	if !a.begun {
+	// Clients of Connect break off a message that they are sending when they see a
+	// head, and then lose what comes after it.
+	if !a.begun || !a.said && a.body.sending() {
 		return nil
 	}
 	return a.form.flush()

@@ -16,11 +16,8 @@ import (
 const (
 	// smallBody is the length up to which a body is read before the call begins.
 	smallBody = 64 << 10
-	// bodyLinger is how long an HTTP/1 client may go on with a request that has been
-	// answered, and bodyDrain how much it may still send. Most clients look for an
-	// answer only then, as in the proxy core.
+	// bodyLinger is when the end of a handler tells a read again that it is over.
 	bodyLinger = 500 * time.Millisecond
-	bodyDrain  = 256 << 10
 )
 
 // grpcBody is the body of a client as the frames of a call. It may outlive the
@@ -33,14 +30,15 @@ type grpcBody struct {
 	src    io.Reader // where the bytes of the client come from
 	pipe   *io.PipeReader
 	done   chan struct{} // closed when the goroutine has ended; nil without one
-	whole  atomic.Bool   // the goroutine has read everything
+	whole  atomic.Bool   // the client has sent everything
+	fixed  bool          // the client has announced the length of what it is sending
 	frames io.Reader     // src, checked or translated
 	ended  error         // what frames has ended with
 }
 
 // newGRPCBody makes the body of r. Its frames are set by the caller.
 func newGRPCBody(client http.ResponseWriter, r *http.Request) (*grpcBody, error) {
-	b := &grpcBody{client: client, in: r.Body, src: r.Body}
+	b := &grpcBody{client: client, in: r.Body, src: r.Body, fixed: r.ContentLength > smallBody}
 	switch {
 	case r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0:
 		b.in, b.src = http.NoBody, http.NoBody
@@ -62,15 +60,11 @@ func newGRPCBody(client http.ResponseWriter, r *http.Request) (*grpcBody, error)
 	return b, nil
 }
 
-// pump hands the client's bytes on as they are asked for, and when nobody asks any
-// more swallows some of them.
+// pump hands the client's bytes on as they are asked for.
 func (b *grpcBody) pump(w *io.PipeWriter) {
 	defer close(b.done)
 	_, err := io.Copy(w, b.in)
 	b.whole.Store(err == nil)
-	if errors.Is(err, io.ErrClosedPipe) {
-		_, _ = io.CopyN(io.Discard, b.in, bodyDrain) // for the client to come to its end
-	}
 	_ = w.CloseWithError(err) // never fails
 }
 
@@ -81,6 +75,9 @@ func (b *grpcBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.frames.Read(p)
 	b.ended = err
+	if errors.Is(err, io.EOF) {
+		b.whole.Store(true)
+	}
 	return n, err
 }
 
@@ -93,11 +90,17 @@ func (b *grpcBody) Close() error {
 	return b.in.Close()
 }
 
+// sending says whether the client is in the middle of a request that does not
+// depend on the answer.
+func (b *grpcBody) sending() bool { return b.fixed && !b.whole.Load() }
+
 // unread says whether an HTTP/1 client may still be sending.
 func (b *grpcBody) unread() bool { return b.done != nil && !b.whole.Load() }
 
-// end is for the end of the handler, when the client has its answer: it returns
-// when nobody reads the body any more.
+// end is for the end of the handler, when the answer is written: it returns when
+// nobody reads the body any more, without waiting for the client. The answer ends
+// only after the handler, and a client that has read what it needs may break off
+// its request, and with it the connection.
 func (b *grpcBody) end() {
 	if b.done == nil {
 		return
@@ -108,10 +111,9 @@ func (b *grpcBody) end() {
 		return
 	}
 	control := http.NewResponseController(b.client)
-	_ = control.Flush() // a client that left is noticed below
 	for {
-		_ = control.SetReadDeadline(time.Now().Add(bodyLinger)) // fails on a connection that is closed
-		timer := time.NewTimer(2 * bodyLinger)
+		_ = control.SetReadDeadline(time.Now()) // fails on a connection that is closed
+		timer := time.NewTimer(bodyLinger)
 		select {
 		case <-b.done:
 			timer.Stop()

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"testing"
@@ -136,6 +137,37 @@ func TestGRPCWebPasses(t *testing.T) {
 		if got, _ := to.Last(); got == nil || got.Header.Get("Content-Type") != ct || got.Header.Get("Te") != "" {
 			t.Errorf("%q did not pass", ct)
 		}
+	}
+}
+
+// Clients of Connect end their request when they see the head of an answer, and
+// then lose the rest of it: while they send a message, an answer does not begin
+// with a head alone.
+func TestGRPCWebHeadWaitsForTheMessage(t *testing.T) {
+	env := middlewaretest.Env(t, middlewaretest.NewCluster("orders"))
+	step := middlewaretest.Build(t, env, "grpc_web: {}")
+	for name, whole := range map[string]bool{"sending": false, "sent": true} {
+		t.Run(name, func(t *testing.T) {
+			client := httptest.NewRecorder()
+			r := middlewaretest.Request(t, "POST /a.B/C\nContent-Type: application/grpc-web")
+			message := frame(0, strings.Repeat("x", 100<<10))
+			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(message)), int64(len(message))
+			step.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if whole {
+					_, _ = io.Copy(io.Discard, r.Body)
+				}
+				w.Header().Set("Content-Type", "application/grpc")
+				_ = http.NewResponseController(w).Flush()
+				if client.Flushed != whole {
+					t.Error("head flushed:", client.Flushed)
+				}
+				_, _ = io.WriteString(w, frame(0, "answer"))
+				_ = http.NewResponseController(w).Flush()
+				if !client.Flushed {
+					t.Error("the message is not flushed")
+				}
+			})).ServeHTTP(client, gateway.WithExchange(r, &gateway.Exchange{}))
+		})
 	}
 }
 
