@@ -1,7 +1,9 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -126,7 +128,24 @@ type consulSource struct {
 	confirmed atomic.Int64 // when the set that is being published was confirmed, in Unix nanoseconds
 }
 
-func newConsul(c ConsulConfig, env Env) (gateway.Source, error) { return dialConsul(c, env, nil) }
+func newConsul(c ConsulConfig, env Env) (gateway.Source, error) { return shareConsul(c, env, nil) }
+
+func shareConsul(c ConsulConfig, env Env, dial dialFunc) (gateway.Source, error) {
+	return share(env, c.question(), func(env Env) (*consulSource, error) { return dialConsul(c, env, dial) })
+}
+
+// question tells apart what may not share a watch: all settings decide what is
+// published, or who may hear it. It is a hash because it holds the token.
+func (c ConsulConfig) question() string {
+	files := cmp.Or(c.TLS, &ConsulTLS{})
+	pair := cmp.Or(files.Certificate, &ConsulCertificate{})
+	text := fmt.Sprintf("consul %q %q %v", []string{
+		c.Address, string(files.CA), files.ServerName, string(pair.Cert), string(pair.Key), c.Token.Reveal(), string(c.TokenFile),
+		c.Datacenter, c.Namespace, c.Partition, c.Service, c.Filter, string(c.Snapshot),
+	}, sortedTags(c.Tags), []any{c.Stale, c.Wait, c.Grace, c.AllowLoopback})
+	sum := sha256.Sum256([]byte(text))
+	return string(sum[:])
+}
 
 func dialConsul(c ConsulConfig, env Env, dial dialFunc) (*consulSource, error) {
 	if c.Service == "" {

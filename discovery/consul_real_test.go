@@ -3,8 +3,14 @@ package discovery
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,9 +45,12 @@ func watchReal(t *testing.T, agent *consultest.Agent, name string) *realWatch {
 	return watchRealWith(t, c)
 }
 
-func watchRealWith(t *testing.T, c ConsulConfig) *realWatch {
+func watchRealWith(t *testing.T, c ConsulConfig) *realWatch { return watchRealEnv(t, c, Env{}) }
+
+func watchRealEnv(t *testing.T, c ConsulConfig, env Env) *realWatch {
 	w := &realWatch{t: t, sets: make(chan []gateway.Target, 1000), failures: make(chan error, 1000)}
-	source, err := newConsul(c, Env{Upstream: c.Service, Failed: func(err error) { w.failures <- err }})
+	env.Upstream, env.Failed = c.Service, func(err error) { w.failures <- err }
+	source, err := newConsul(c, env)
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
@@ -149,6 +158,43 @@ func TestRealConsul(t *testing.T) {
 		w.until(a)
 		w.never(1)
 	})
+}
+
+// TestRealConsulSharedWatch: five upstreams have one query at the agent, between
+// whom and them a proxy counts.
+func TestRealConsulSharedWatch(t *testing.T) {
+	agent := consultest.Start(t)
+	a := gateway.Target{Addr: "10.0.0.1:9000", Weight: 1}
+	b := gateway.Target{Addr: "10.0.0.2:9000", Weight: 1}
+	agent.Register(realService(t, "orders", a))
+	address, err := url.Parse(agent.URL)
+	must(t, err)
+	var now, most, all atomic.Int64
+	relay := httputil.NewSingleHostReverseProxy(address)
+	counting := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		all.Add(1)
+		most.Store(max(most.Load(), now.Add(1))) // one at a time, or it is wrong anyway
+		defer now.Add(-1)
+		relay.ServeHTTP(w, r)
+	}))
+	t.Cleanup(counting.Close) // after the watches have ended
+	c := consulDefaults()
+	c.Address = counting.URL
+	env := Env{Watches: NewWatches(slog.New(slog.DiscardHandler))}
+	var watches []*realWatch
+	for range 5 {
+		watches = append(watches, watchRealEnv(t, c, env))
+	}
+	for _, w := range watches {
+		w.until(a)
+	}
+	agent.Register(realService(t, "orders", b))
+	for _, w := range watches {
+		w.until(a, b)
+	}
+	if n := env.Watches.Len(); n != 1 || most.Load() != 1 || all.Load() > 6 {
+		t.Errorf("%d questions, %d queries at a time, %d in all", n, most.Load(), all.Load())
+	}
 }
 
 func testRealConformance(t *testing.T, agent *consultest.Agent) {

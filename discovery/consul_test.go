@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -19,13 +20,18 @@ import (
 )
 
 func TestConsulConformance(t *testing.T) {
-	t.Run("plain", func(t *testing.T) { testConsulConformance(t, func(*ConsulConfig) {}) })
+	t.Run("plain", func(t *testing.T) { testConsulConformance(t, func(*ConsulConfig) {}, Env{}) })
+	t.Run("beside another upstream", func(t *testing.T) {
+		testConsulConformance(t, func(*ConsulConfig) {}, Env{Watches: NewWatches(slog.New(slog.DiscardHandler))})
+	})
 	t.Run("with a snapshot", func(t *testing.T) {
-		testConsulConformance(t, func(c *ConsulConfig) { c.Snapshot = kind.Path(t.TempDir()) })
+		testConsulConformance(t, func(c *ConsulConfig) { c.Snapshot = kind.Path(t.TempDir()) }, Env{})
 	})
 }
 
-func testConsulConformance(t *testing.T, change func(*ConsulConfig)) {
+// testConsulConformance tests one upstream. If env has watches, there is another
+// one before it that asks the same, and that stays.
+func testConsulConformance(t *testing.T, change func(*ConsulConfig), env Env) {
 	discoverytest.Run(t, func(t *testing.T, targets []gateway.Target, failed func(error)) discoverytest.Bench {
 		fake := discoverytest.NewConsul()
 		t.Cleanup(fake.Close)
@@ -34,7 +40,17 @@ func testConsulConformance(t *testing.T, change func(*ConsulConfig)) {
 		c := consulDefaults()
 		c.Address = fake.URL
 		change(&c)
-		source, err := newConsul(c, Env{Failed: failed})
+		if env.Watches != nil {
+			other, err := newConsul(c, env)
+			must(t, err)
+			ctx, cancel := context.WithCancel(context.Background())
+			done, known := make(chan error), make(chan struct{}, 1000)
+			go func() { done <- other.Watch(ctx, func([]gateway.Target) { known <- struct{}{} }) }()
+			<-known
+			t.Cleanup(func() { cancel(); must(t, <-done) })
+		}
+		env.Failed = failed
+		source, err := newConsul(c, env)
 		must(t, err)
 		return discoverytest.Bench{
 			Source: source, Set: set,

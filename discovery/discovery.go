@@ -23,6 +23,10 @@ type Env struct {
 	Dir      string // folder of the file that names the source; relative paths start here
 	Log      *slog.Logger
 
+	// Watches are what a source shares with others that ask the same. With nil it
+	// asks alone.
+	Watches *Watches
+
 	// Failed is told of each failed attempt to reach the registry, for the
 	// metric; the source itself logs what changed and goes on trying.
 	Failed func(err error)

@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -116,7 +117,9 @@ type dnsSource struct {
 }
 
 func newDNS(c DNSConfig, env Env) (gateway.Source, error) {
-	return dialDNS(c, env, (&net.Dialer{}).DialContext)
+	return share(env, fmt.Sprintf("dns %#v", c), func(env Env) (*dnsSource, error) {
+		return dialDNS(c, env, (&net.Dialer{}).DialContext)
+	})
 }
 
 func dialDNS(c DNSConfig, env Env, dial dialFunc) (*dnsSource, error) {

@@ -23,7 +23,7 @@ func TestRealDNS(t *testing.T) {
 		change(&c)
 		source, err := newDNS(c, Env{Upstream: name, Failed: func(err error) { w.failures <- err }})
 		must(t, err)
-		source.(*dnsSource).minTTL = 50 * time.Millisecond // what Consul says itself is 0
+		source.(*sharedSource).askingSource.(*dnsSource).minTTL = 50 * time.Millisecond // what Consul says itself is 0
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error)
 		go func() { done <- source.Watch(ctx, func(targets []gateway.Target) { w.sets <- targets }) }()

@@ -88,7 +88,7 @@ func TestDNSConformance(t *testing.T) {
 				set(targets)
 				source, err := newDNS(c, Env{Failed: failed})
 				must(t, err)
-				source.(*dnsSource).minTTL = 20 * time.Millisecond
+				source.(*sharedSource).askingSource.(*dnsSource).minTTL = 20 * time.Millisecond
 				return discoverytest.Bench{
 					Plain: true, Source: source, Set: set,
 					Break: func() { server.fail(dnsServfail) }, Mend: func() { server.fail(dnsFine) },

@@ -74,6 +74,7 @@ type Consul struct {
 	fault     Fault
 	changed   chan struct{} // closed at each change
 	calls     []Call
+	waiting   int
 	entries   map[string]Entry
 }
 
@@ -187,6 +188,19 @@ func (c *Consul) Calls() []Call {
 	return slices.Clone(c.calls)
 }
 
+// Waiting are the queries for instances that have no answer yet.
+func (c *Consul) Waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.waiting
+}
+
+func (c *Consul) wait(change int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting += change
+}
+
 // ServeHTTP implements http.Handler.
 func (c *Consul) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/v1/agent/") {
@@ -202,6 +216,8 @@ func (c *Consul) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	c.calls = append(c.calls, Call{Time: time.Now(), Query: query, Token: r.Header.Get("X-Consul-Token")})
 	c.mu.Unlock()
+	c.wait(1)
+	defer c.wait(-1)
 	index, _ := strconv.ParseUint(query.Get("index"), 10, 64) // without one the answer comes at once
 	wait, err := time.ParseDuration(query.Get("wait"))
 	if err != nil {

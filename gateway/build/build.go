@@ -19,6 +19,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/pithead/pithead/discovery"
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/anatomy"
 	"github.com/pithead/pithead/gateway/breaker"
@@ -55,6 +56,7 @@ type compiler struct {
 	clusters map[string]*upstream.Cluster
 	kept     map[*config.Upstream][]string                          // as in Snapshot
 	own      *upstream.Own                                          // where the process listens; set when a snapshot starts
+	watches  *discovery.Watches                                     // that upstreams share
 	blocks   map[string]kind.Settings[middleware.Env, gateway.Step] // the named ones without a mistake
 	built    []*compiledRoute                                       // what the snapshot holds of routes
 	used     map[string]bool                                        // upstreams that a route may send to

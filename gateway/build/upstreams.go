@@ -25,7 +25,10 @@ func (c *compiler) upstreams() {
 			c.errs = append(c.errs, c.cfg.Consul.Errors(err)...)
 		}
 	}
-	c.own, _ = keep.Get(c.scope, "own", func() (*upstream.Own, error) { return new(upstream.Own), nil }) // cannot fail
+	// Neither of these can fail. The scope holds both even if it takes all clusters over.
+	c.own, _ = keep.Get(c.scope, "own", func() (*upstream.Own, error) { return new(upstream.Own), nil })
+	log := c.Log // not c: the watches outlive it
+	c.watches, _ = keep.Get(c.scope, "watches", func() (*discovery.Watches, error) { return discovery.NewWatches(log), nil })
 	for _, name := range slices.Sorted(maps.Keys(c.cfg.Upstreams)) {
 		if cluster := c.cluster(name, c.cfg.Upstreams[name]); cluster != nil {
 			c.clusters[name] = cluster
@@ -144,7 +147,7 @@ func (c *compiler) feed(name string, u *config.Upstream) (feed *upstream.Feed, k
 	}
 	log, metrics := c.Log.With("upstream", name), c.Metrics // not c: the feed outlives it
 	source, err := settings.Build(discovery.Env{
-		Upstream: name, Dir: u.Discover.Dir(), Log: log, Failed: func(error) { metrics.DiscoveryFailed(name) },
+		Upstream: name, Dir: u.Discover.Dir(), Log: log, Watches: c.watches, Failed: func(error) { metrics.DiscoveryFailed(name) },
 		Skipped: func(n int) { metrics.DiscoverySkipped(name, n) },
 	})
 	if err != nil {
