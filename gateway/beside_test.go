@@ -12,7 +12,7 @@ import (
 func TestBeside(t *testing.T) {
 	own := []string{
 		"Endpoint", "Attempts", "UpstreamStart", "UpstreamHeaders", "UpstreamWaited", "UpstreamEnd",
-		"Status", "BytesIn", "BytesOut", "Err",
+		"StandIn", "Status", "BytesIn", "BytesOut", "Err",
 	}
 	x := &Exchange{Deadline: time.Unix(1, 0)}
 	v := reflect.ValueOf(x).Elem()

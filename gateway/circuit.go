@@ -18,7 +18,8 @@ type Circuit interface {
 	PerEndpoint() bool
 	// Admit is asked right before the attempt. Each admission needs one Ended.
 	Admit(x *Exchange, upstream string, ep *Endpoint) (Admission, bool)
-	// Refused is the error for a request that found no attempt admitted.
+	// Refused is the error for a request that found no attempt admitted. One that is
+	// a Bridge lets a cache in front of the circuit give what it has.
 	Refused(x *Exchange, upstream string) *Error
 	// Instead carries out a request that found no attempt admitted; nil is
 	// Refused. It owns the request's body.

@@ -39,6 +39,7 @@ type Error struct {
 	GRPC       int           // status of gRPC calls; 0 is the one that Status maps to
 	Challenge  string        // for 401 and 403: the value of WWW-Authenticate
 	Violations []Violation   // what is wrong one by one; nil when Msg says it all
+	Bridge     bool          // a cache in front gives what it has stored instead, however stale
 }
 
 // Violation is one of several things that are wrong with a request.

@@ -48,6 +48,7 @@ type Exchange struct {
 	Refuge   *Arm      // where a retry goes in place of Arm, if its policy leaves canaries; nil is nowhere else
 	Circuit  Circuit   // which attempts are made at all; nil is every one
 	Priority Priority  // whether the request is among those that are given up first
+	Stored   bool      // a cache in front has an answer that is stale and better than none
 	Deadline time.Time // when the time for the whole exchange is over; zero is never
 	Pages    Pages     // what error answers say; nil leaves them as they are
 
@@ -58,6 +59,7 @@ type Exchange struct {
 	UpstreamHeaders time.Time     // when the head of the answer was there
 	UpstreamWaited  time.Duration // what the last attempt's endpoint took for the head of a good answer, while it and not the client was to move; 0 for streams, failures and answers that nothing can be learnt from
 	UpstreamEnd     time.Time     // when the last byte of the answer was there, or the last attempt failed
+	StandIn         bool          // the answer is one that a circuit has ready in place of the service's; nobody may store it
 
 	// Set while the answer is written.
 	Status   int    // what the client got; 499 when it left before an answer, 0 while there is none
@@ -87,7 +89,7 @@ func (x *Exchange) Beside() *Exchange {
 		Request: x.Request, ID: x.ID, Start: x.Start, Listener: x.Listener, Client: x.Client, Trusted: x.Trusted,
 		Scheme: x.Scheme, LocalPort: x.LocalPort,
 		Route: x.Route, Upstream: x.Upstream, Arm: x.Arm, ArmBy: x.ArmBy, Subset: x.Subset, Subject: x.Subject, Claims: x.Claims,
-		Cluster: x.Cluster, Session: x.Session, Retry: x.Retry, Refuge: x.Refuge, Circuit: x.Circuit, Priority: x.Priority, Deadline: x.Deadline, Pages: x.Pages,
+		Cluster: x.Cluster, Session: x.Session, Retry: x.Retry, Refuge: x.Refuge, Circuit: x.Circuit, Priority: x.Priority, Stored: x.Stored, Deadline: x.Deadline, Pages: x.Pages,
 		Anatomy: Anatomy{Watch: x.Anatomy.Watch, Sampled: x.Anatomy.Sampled},
 	}
 }

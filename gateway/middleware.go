@@ -22,6 +22,10 @@ type Step struct {
 	// step before it proves is a configuration error.
 	Proves, Needs []Identity
 
+	// Behind is the kind of a step that this one relies on and has to stand behind in
+	// the chain; "" is none. A chain without it is a configuration error.
+	Behind string
+
 	// Optional says that requests without any proof of what the step proves pass
 	// too, as those of nobody.
 	Optional bool

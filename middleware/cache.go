@@ -159,11 +159,13 @@ func (m *cache) serve(w http.ResponseWriter, r *http.Request, x *gateway.Exchang
 		gateway.Fail(w, r, &gateway.Error{
 			Status: http.StatusGatewayTimeout, Reason: "not_cached", Msg: "the answer is not in the cache", Cause: gateway.CauseClient,
 		})
-	case asks.NoStore || r.Method == http.MethodHead || len(r.Header["Range"]) > 0 || !r.ProtoAtLeast(1, 1):
+	case !asks.NoStore && r.Method != http.MethodHead && len(r.Header["Range"]) == 0 && r.ProtoAtLeast(1, 1):
+		m.miss(w, r, next, m.ask(key, &c, x, r, asks, found))
+	case !asks.NoStore && found.Answer != nil: // it may have to stand in for an error
+		m.forward(&cacheWriter{under: w, r: r, ask: m.ask(key, &c, x, r, asks, found), bypass: true}, next)
+	default:
 		m.store.Count(key, httpcache.Bypass)
 		m.pass(w, r, next, "request")
-	default:
-		m.miss(w, r, next, m.ask(key, &c, x, r, asks, found))
 	}
 }
 

@@ -90,6 +90,27 @@ func (m *cache) miss(w http.ResponseWriter, r *http.Request, next http.Handler, 
 	}
 }
 
+// What the Cache-Status of a stale answer says of why it is given.
+const (
+	staleIfError = "stale-if-error"
+	circuitOpen  = "circuit-open"
+)
+
+// rescue says why the stored answer may be given in the place of an error, or "" if it
+// may not. err is nil if the error is the service's own answer.
+func (a *cacheAsk) rescue(err *gateway.Error, now time.Time) (why string) {
+	old, bridge := a.found.Answer, err != nil && err.Bridge
+	switch {
+	case old == nil:
+		return ""
+	case bridge && old.Bridges(&a.asks, now):
+		return circuitOpen
+	case old.Rescues(&a.asks, now):
+		return staleIfError
+	}
+	return ""
+}
+
 // joinAlone makes a flight that nobody waits for, or nil if there is one of that name.
 func (m *cache) joinAlone(a *cacheAsk) *httpcache.Flight {
 	if f, leads := m.store.Join(a.name, a.key); leads {
@@ -131,10 +152,10 @@ func (m *cache) landed(w http.ResponseWriter, r *http.Request, next http.Handler
 		m.alone(w, r, next, a)
 		return true
 	case httpcache.Failed:
-		switch {
-		case a.found.Answer != nil && a.found.Answer.Rescues(&a.asks, now):
+		switch why := a.rescue(err, now); {
+		case why != "":
 			m.store.Count(a.key, httpcache.Stale)
-			m.answer(w, r, a.found.Answer, now, []string{"pithead; fwd=stale; collapsed; detail=stale-if-error"})
+			m.answer(w, r, a.found.Answer, now, []string{"pithead; fwd=stale; collapsed; detail=" + why})
 		case err != nil:
 			m.store.Count(a.key, httpcache.Miss)
 			gateway.Fail(w, r, err)
@@ -149,17 +170,24 @@ func (m *cache) landed(w http.ResponseWriter, r *http.Request, next http.Handler
 
 // fetch has the service answer. f is nil if the answer is not to be stored.
 func (m *cache) fetch(w http.ResponseWriter, r *http.Request, next http.Handler, a *cacheAsk, f *httpcache.Flight) {
-	x := gateway.ExchangeOf(r)
-	cw := &cacheWriter{m: m, under: w, r: r, x: x, ask: a, flight: f, header: make(http.Header), begun: time.Now()}
+	m.forward(&cacheWriter{under: w, r: r, ask: a, flight: f}, next)
+}
+
+// forward sends a request on to where its answer comes from.
+func (m *cache) forward(cw *cacheWriter, next http.Handler) {
+	cw.m, cw.x, cw.header, cw.begun = m, gateway.ExchangeOf(cw.r), make(http.Header), time.Now()
 	defer cw.end()
 	cw.prepare()
-	next.ServeHTTP(cw, r)
+	next.ServeHTTP(cw, cw.r)
 	cw.finish()
 }
 
 // prepare says what goes upstream: the conditions of the cache, not those of the client,
 // because the answer is to be good for others too.
 func (w *cacheWriter) prepare() {
+	if old := w.ask.found.Answer; old != nil && old.Bridges(&w.ask.asks, w.begun) {
+		w.x.Stored = true
+	}
 	if w.flight == nil || w.ask.found.Alone {
 		w.unconditional = true
 		w.watch()

@@ -77,7 +77,10 @@ func (w *cacheWriter) rescue() {
 	w.x.Err = nil // the client gets what it has asked for
 	w.count(httpcache.Stale)
 	now := time.Now()
-	left := strconv.FormatInt(int64(w.ask.found.Answer.Left(now)/time.Second), 10)
-	w.m.answer(w.under, w.r, w.ask.found.Answer, now,
-		[]string{"pithead; fwd=stale; fwd-status=" + strconv.Itoa(w.status) + "; ttl=" + left + "; detail=stale-if-error"})
+	note := "pithead; fwd=stale"
+	if w.rescued != circuitOpen { // then nobody was asked
+		note += "; fwd-status=" + strconv.Itoa(w.status)
+	}
+	note += "; ttl=" + strconv.FormatInt(int64(w.ask.found.Answer.Left(now)/time.Second), 10) + "; detail=" + w.rescued
+	w.m.answer(w.under, w.r, w.ask.found.Answer, now, []string{note})
 }

@@ -22,6 +22,7 @@ type cacheWriter struct {
 	x      *gateway.Exchange
 	ask    *cacheAsk
 	flight *httpcache.Flight // nil: nothing is stored
+	bypass bool              // because of what is asked for
 	header http.Header
 	begun  time.Time
 
@@ -30,9 +31,10 @@ type cacheWriter struct {
 	unconditional      bool        // the client's own conditions went upstream
 	confirms           bool        // the cache's own did
 
-	status   int  // 0: none yet
-	swallow  bool // the client gets what is stored
-	bodyless bool // the client has the answer already
+	status   int    // 0: none yet
+	swallow  bool   // the client gets what is stored
+	rescued  string // why, if that is in the place of an error
+	bodyless bool   // the client has the answer already
 	answered time.Time
 	terms    httpcache.Terms
 	relay    *cacheRelay // nil: the answer is not stored
@@ -58,9 +60,9 @@ func (w *cacheWriter) WriteHeader(status int) {
 		w.swallow = true
 		return
 	}
-	old := w.ask.found.Answer
 	if status >= http.StatusInternalServerError {
-		w.swallow = old != nil && old.Rescues(&w.ask.asks, w.answered)
+		w.rescued = w.ask.rescue(w.x.Err, w.answered)
+		w.swallow = w.rescued != ""
 		if w.flight != nil {
 			w.flight.End(httpcache.Failed, w.x.Err)
 		}
@@ -73,7 +75,7 @@ func (w *cacheWriter) WriteHeader(status int) {
 		w.relay = newCacheRelay(w)
 	} else if w.flight != nil {
 		w.flight.End(httpcache.Unshared, nil)
-		if status < http.StatusInternalServerError && w.x.Err == nil && !w.poisonous && !w.ask.context.Identified {
+		if status < http.StatusInternalServerError && w.x.Err == nil && !w.x.StandIn && !w.poisonous && !w.ask.context.Identified {
 			w.m.store.Alone(w.ask.key, &w.ask.context, w.answered)
 		}
 	}
@@ -99,6 +101,8 @@ func (w *cacheWriter) judge() (why string) {
 		return "in-flight"
 	case w.x.Err != nil:
 		return "error"
+	case w.x.StandIn:
+		return "not-from-upstream"
 	case w.poisonous:
 		return "request-header"
 	case w.sent == nil, w.ask.arm != [3]string{x.Upstream, x.Arm, x.Subset}:
@@ -149,7 +153,11 @@ func (w *cacheWriter) commit(why string) {
 	if w.bodyless && w.relay != nil {
 		w.relay.deaf = true
 	}
-	w.count(httpcache.Miss)
+	if w.bypass {
+		w.count(httpcache.Bypass)
+	} else {
+		w.count(httpcache.Miss)
+	}
 	w.under.WriteHeader(status)
 }
 
@@ -157,6 +165,9 @@ func (w *cacheWriter) count(r httpcache.Result) { w.m.store.Count(w.ask.key, r) 
 
 // note is the Cache-Status of an answer that has just been fetched.
 func (w *cacheWriter) note(why string) string {
+	if w.bypass {
+		return "pithead; fwd=request"
+	}
 	text := "pithead; fwd=" + w.forwarded()
 	if why == "" {
 		return text + "; stored"

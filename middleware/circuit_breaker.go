@@ -37,6 +37,7 @@ type circuitBreaker struct {
 	slow     time.Duration
 	fallback http.RoundTripper // nil: none
 	notGRPC  bool              // the fallback means nothing to gRPC
+	bridge   bool              // what a cache has stored comes first
 	config   CircuitBreakerConfig
 }
 
@@ -71,13 +72,17 @@ func newCircuitBreaker(c CircuitBreakerConfig, env Env) (gateway.Step, error) {
 			return gateway.Step{}, err
 		}
 	}
-	return gateway.Step{Wrap: m.wrap, Explain: m.explain, Start: func() []<-chan struct{} {
+	step := gateway.Step{Wrap: m.wrap, Explain: m.explain, Start: func() []<-chan struct{} {
 		group.Configure(c.settings(), m.per)
 		if registry.Add(group) {
 			group.OnClose(env.Process.WatchBreakers(group.Name(), func() []obs.BreakerState { return breakerStates(group) }))
 		}
 		return nil
-	}}, nil
+	}}
+	if m.bridge {
+		step.Behind = "cache"
+	}
+	return step, nil
 }
 
 // breakerName makes the first part of the names of breakers out of the key of a
@@ -149,13 +154,14 @@ func (m *circuitBreaker) Refused(x *gateway.Exchange, upstream string) *gateway.
 	}
 	return &gateway.Error{
 		Status: http.StatusServiceUnavailable, Reason: "circuit_open", Msg: "the service has failed and is given time to recover",
-		Cause: gateway.CauseUpstream, RetryAfter: after,
+		Cause: gateway.CauseUpstream, RetryAfter: after, Bridge: m.bridge,
 	}
 }
 
-// Instead implements gateway.Circuit.
+// Instead implements gateway.Circuit. Where a cache has an answer, the refusal is
+// what makes it give that one.
 func (m *circuitBreaker) Instead(x *gateway.Exchange) http.RoundTripper {
-	if m.notGRPC && x.Request != nil && gateway.IsGRPC(x.Request) {
+	if m.bridge && x.Stored || m.notGRPC && x.Request != nil && gateway.IsGRPC(x.Request) {
 		return nil
 	}
 	return m.fallback

@@ -78,12 +78,19 @@ type CircuitBreakerConfig struct {
 	Fallback *CircuitFallback `yaml:"fallback"`
 }
 
-// CircuitFallback is one of these.
+// CircuitFallback is one of these, or `cache` and one of the others for what it has not.
+//
+//	fallback: {cache: stale, respond: {status: 503, body: "back soon"}}
 type CircuitFallback struct {
+	// Cache is `stale` to give what the `cache` before this block in `use` has stored for the request, fresh or stale and
+	// whatever its `stale_if_error` says. Answers with must-revalidate, proxy-revalidate, s-maxage or no-cache are not given
+	// stale, and clients that ask for nothing stale do not get it. Default: none.
+	Cache string `yaml:"cache"`
 	// Upstream gets the requests instead. If it has an arm of the same name as the one that the
 	// request was to go to, that arm does. Breakers do not count there. Default: none.
 	Upstream string `yaml:"upstream"`
-	// Respond is an answer for them. gRPC calls get the status `unavailable` instead. Default: none.
+	// Respond is an answer for them, which no `cache` here stores. gRPC calls get the status `unavailable` instead.
+	// Default: none.
 	Respond *CircuitAnswer `yaml:"respond"`
 }
 
@@ -142,11 +149,13 @@ func (c CircuitBreakerConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Validate checks that there is one fallback.
+// Validate checks that there is one fallback, beside a cache.
 func (f CircuitFallback) Validate() error {
 	switch {
-	case f.Upstream == "" && f.Respond == nil:
-		return kind.At("", "names no fallback; give upstream or respond")
+	case f.Cache != "" && f.Cache != "stale":
+		return kind.At("cache", "%q is not stale, the only word for it", f.Cache)
+	case f.Cache == "" && f.Upstream == "" && f.Respond == nil:
+		return kind.At("", "names no fallback; give cache, upstream or respond")
 	case f.Upstream != "" && f.Respond != nil:
 		return kind.At("respond", "upstream and respond exclude each other")
 	}
@@ -171,11 +180,20 @@ func (c CircuitBreakerConfig) describe() string {
 		when = append(when, fmt.Sprintf("%g%% of %d or more attempts within %s take longer than %s", 100*c.SlowRatio, c.Minimum, c.Window, c.Slow))
 	}
 	text := fmt.Sprintf("opens for %s when %s, per %s", c.Open, strings.Join(when, " or "), c.Per)
-	switch {
-	case c.Fallback == nil:
-		return text + "; then 503 (circuit_open)"
-	case c.Fallback.Upstream != "":
-		return text + "; then to " + c.Fallback.Upstream
+	f := c.Fallback
+	if f == nil {
+		f = &CircuitFallback{}
 	}
-	return text + fmt.Sprintf("; then answers %d", c.Fallback.Respond.Status)
+	if f.Cache != "" {
+		text += "; then what the cache has, else"
+	} else {
+		text += "; then"
+	}
+	switch {
+	case f.Upstream != "":
+		return text + " to " + f.Upstream
+	case f.Respond != nil:
+		return text + fmt.Sprintf(" answers %d", f.Respond.Status)
+	}
+	return text + " 503 (circuit_open)"
 }

@@ -14,8 +14,12 @@ import (
 
 // fallBack finds what carries out requests while a breaker is open.
 func (m *circuitBreaker) fallBack(c *CircuitFallback, env Env) error {
-	if c.Respond != nil {
+	m.bridge = c.Cache != ""
+	switch {
+	case c.Respond != nil:
 		m.fallback, m.notGRPC = newCircuitAnswer(c.Respond), true
+		return nil
+	case c.Upstream == "":
 		return nil
 	}
 	to, ok := env.Upstream(c.Upstream)
@@ -70,6 +74,7 @@ func (a *circuitAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
 		_ = r.Body.Close() // nobody is to read it
 	}
+	gateway.ExchangeOf(r).StandIn = true
 	res := &http.Response{
 		Status: http.StatusText(a.status), StatusCode: a.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: maps.Clone(a.header), ContentLength: int64(len(a.body)), Body: http.NoBody, Request: r,

@@ -50,7 +50,8 @@ func TestCircuitBreakerMistakes(t *testing.T) {
 	f("circuit_breaker: {recovery: -1s}", "1:29: the duration -1s is negative")
 	f("circuit_breaker: {failure_ratio: 0}", "1:1: never opens; give failure_ratio, slow_ratio or consecutive")
 	f("circuit_breaker: {per: host}", `1:24: "host" is none of upstream, arm, endpoint, route`)
-	f("circuit_breaker: {fallback: {}}", "1:19: names no fallback; give upstream or respond")
+	f("circuit_breaker: {fallback: {}}", "1:19: names no fallback; give cache, upstream or respond")
+	f("circuit_breaker: {fallback: {cache: fresh}}", `1:37: "fresh" is not stale, the only word for it`)
 	f("circuit_breaker: {fallback: {upstream: orders-old, respond: {}}}", "1:52: upstream and respond exclude each other")
 	f("circuit_breaker: {fallback: {respond: {status: 99}}}", "1:48: 99 is not from 200 to 599")
 	f("circuit_breaker: {fallback: {upstream: nowhere}}", `1:40: unknown upstream "nowhere"`)
@@ -192,6 +193,8 @@ func TestCircuitBreakerExplains(t *testing.T) {
 		"circuit_breaker": "opens for 10s when 50% of 20 or more attempts within 10s fail, per upstream; then 503 (circuit_open)",
 		"circuit_breaker: {failure_ratio: 0, consecutive: 5, slow_ratio: 0.8, fallback: {upstream: orders-old}}": "opens for 10s when 5 in a row fail or 80% of 20 or more attempts within 10s take longer than 2s, per upstream; then to orders-old",
 		"circuit_breaker: {per: route, fallback: {respond: {}}}":                                                 "opens for 10s when 50% of 20 or more attempts within 10s fail, per route; then answers 200",
+		"circuit_breaker: {fallback: {cache: stale}}":                                                            "opens for 10s when 50% of 20 or more attempts within 10s fail, per upstream; then what the cache has, else 503 (circuit_open)",
+		"circuit_breaker: {fallback: {cache: stale, upstream: orders-old}}":                                      "opens for 10s when 50% of 20 or more attempts within 10s fail, per upstream; then what the cache has, else to orders-old",
 	} {
 		env, _ := breakerEnv(t)
 		step := middlewaretest.Build(t, env, block)

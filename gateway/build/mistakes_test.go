@@ -146,6 +146,12 @@ func TestMistakesOfOrder(t *testing.T) {
 	f("a second canary by name", "gradual, needy, who, gradual",
 		"6:20: needy needs a proven subject, and nothing before it in `use` proves one",
 		"6:32: a second canary in `use` always overrules the first; keep one of them")
+	const breaker = `{circuit_breaker: {fallback: {cache: stale}}}`
+	const alone = "circuit_breaker relies on a `cache` before it in `use`, and there is none; put one there"
+	f("a fallback to no cache", breaker, "6:12: "+alone)
+	f("a fallback to a cache that comes too late", breaker+", cache", "6:12: "+alone)
+	f("a fallback to a cache", "cache, "+breaker)
+	f("a fallback to a cache that is broken", "{cache: {wait: 2m}}, "+breaker, "6:26: 2m0s is not from 0s to 1m")
 	f("what might have proven it is broken", "{probe: {reject: broken}}, "+canary, "6:12: broken")
 }
 

@@ -117,6 +117,7 @@ func (c *compiler) chain(r *config.Route, rt *compiledRoute) []namedStep {
 	ordinals := make(map[string]int) // of the blocks without a name, by kind
 	whole := true                    // no step is missing that might have proven something
 	chosen := false                  // the arm, by a canary
+	before := make(map[string]bool)  // kinds
 	answers := false                 // some step, by itself
 	for _, b := range r.Use {
 		step, ok := c.step(r, rt, b, ordinals)
@@ -124,6 +125,10 @@ func (c *compiler) chain(r *config.Route, rt *compiledRoute) []namedStep {
 			whole = false
 			continue
 		}
+		if step.Behind != "" && whole && !before[step.Behind] {
+			c.wrong(b, "%s relies on a `%s` before it in `use`, and there is none; put one there", step.name, step.Behind)
+		}
+		before[c.kindOf(b)] = true
 		for _, need := range step.Needs {
 			if whole && !proven[need] {
 				c.wrong(b, "%s needs a proven %s, and nothing before it in `use` proves one", step.name, need)

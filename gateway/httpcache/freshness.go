@@ -217,11 +217,16 @@ func (t *Terms) Use(d *Directives, now time.Time) Use {
 	return UseFetch
 }
 
-// Rescues says whether the answer may be given in the place of an error. It is not
-// for a client that wants nothing stale.
+// Rescues says whether the answer may be given in the place of an error.
 func (t *Terms) Rescues(d *Directives, now time.Time) bool {
-	return !t.Strict && !d.NoCache && d.MinFresh < 0 && (d.MaxAge < 0 || t.Age(now) <= d.MaxAge) &&
-		t.StaleWhileFailed > 0 && -t.Left(now) <= t.StaleWhileFailed
+	return t.Bridges(d, now) && t.StaleWhileFailed > 0 && -t.Left(now) <= t.StaleWhileFailed
+}
+
+// Bridges says whether the answer, however stale, may be given while the service
+// cannot be asked: a cache that is cut off may do that (RFC 9111 section 4.2.4), unless
+// the answer forbids it. It is not for a client that wants nothing stale.
+func (t *Terms) Bridges(d *Directives, now time.Time) bool {
+	return !t.Strict && !d.NoCache && d.MinFresh < 0 && (d.MaxAge < 0 || t.Age(now) <= d.MaxAge)
 }
 
 // Understood says whether answers with this status can be stored at all.
