@@ -62,8 +62,10 @@ type conn struct {
 
 	mu       sync.Mutex // orders leaving phaseIdle against dismiss
 	deadline time.Time  // for reads, as net/http wants it
-	short    bool       // the deadline in force is parkAfter, which comes sooner
-	leaving  bool       // net/http was told that the client has left, and will close
+	reads    deadline
+	writes   deadline
+	short    bool // the deadline of reads is parkAfter, which comes sooner
+	leaving  bool // net/http was told that the client has left, and will close
 }
 
 var lanes atomic.Uint32
@@ -90,7 +92,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := c.read(p)
-	for n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+	for n == 0 && err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
 		leave, again := c.rest()
 		if leave {
 			return 0, io.EOF
@@ -115,6 +117,9 @@ func (c *conn) Read(p []byte) (int, error) {
 func (c *conn) rest() (leave, again bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.reads.passed(c.Conn.SetReadDeadline) {
+		return false, true
+	}
 	if !c.short {
 		return false, false
 	}
@@ -123,7 +128,7 @@ func (c *conn) rest() (leave, again bool) {
 		c.leaving = true
 		return true, false
 	}
-	return false, c.Conn.SetReadDeadline(c.deadline) == nil
+	return false, c.reads.exactly(c.deadline, c.Conn.SetReadDeadline) == nil
 }
 
 func (c *conn) read(p []byte) (int, error) {
@@ -143,7 +148,7 @@ func (c *conn) enter(p phase) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if phase(c.phase.Load()) == phaseClosing {
-		_ = c.Conn.SetReadDeadline(c.deadline) // fails only on a closed connection
+		_ = c.reads.exactly(c.deadline, c.Conn.SetReadDeadline) // fails only on a closed connection
 	}
 	c.phase.Store(uint32(p))
 }
@@ -154,7 +159,7 @@ func (c *conn) dismiss() {
 	c.mu.Lock()
 	if c.phase.CompareAndSwap(uint32(phaseIdle), uint32(phaseClosing)) {
 		c.short = false
-		expire(c.Conn.SetReadDeadline)
+		expire(func(t time.Time) error { return c.reads.exactly(t, c.Conn.SetReadDeadline) })
 	}
 	// One that is on its way to the lot will find that it may not enter.
 	parked := c.phase.CompareAndSwap(uint32(phaseParked), uint32(phaseClosing)) && c.front.lot.take(c)
@@ -180,7 +185,35 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 			t, c.short = soon, true
 		}
 	}
-	return c.Conn.SetReadDeadline(t)
+	if !c.headerBy.IsZero() { // takeHeader knows but the socket
+		return c.reads.exactly(t, c.Conn.SetReadDeadline)
+	}
+	return c.reads.until(t, c.Conn.SetReadDeadline)
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.writes.until(t, c.Conn.SetWriteDeadline)
+}
+
+// Write implements net.Conn.
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	for err != nil && errors.Is(err, os.ErrDeadlineExceeded) && c.writesOn() {
+		var m int
+		m, err = c.Conn.Write(p[n:])
+		n += m
+	}
+	return n, err
+}
+
+// writesOn is asked when a write came to its deadline.
+func (c *conn) writesOn() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.writes.passed(c.Conn.SetWriteDeadline)
 }
 
 // SetDeadline implements net.Conn.
@@ -222,7 +255,10 @@ func (c *conn) Close() error {
 // linger closes in two steps (RFC 9112 section 9.6): a client that goes on sending
 // would be reset, and may lose the answer it has not read.
 func (c *conn) linger() {
-	if c.CloseWrite() == nil && c.Conn.SetReadDeadline(time.Now().Add(lingerFor)) == nil {
+	c.mu.Lock() // net/http's look for the client's end may be under way yet
+	err := c.reads.exactly(time.Now().Add(lingerFor), c.Conn.SetReadDeadline)
+	c.mu.Unlock()
+	if err == nil && c.CloseWrite() == nil {
 		_, _ = io.Copy(io.Discard, c.Conn) // to the client's end, or the deadline
 	}
 	_ = c.end() // nothing is left to lose

@@ -178,7 +178,7 @@ func (l *lot) wake(c *conn) {
 	c.mu.Lock()
 	c.phase.Store(uint32(phaseHead))
 	c.deadline = time.Time{}
-	_ = c.Conn.SetReadDeadline(c.deadline) // fails only on a closed connection
+	_ = c.reads.exactly(c.deadline, c.Conn.SetReadDeadline) // fails only on a closed connection
 	c.mu.Unlock()
 	select {
 	case l.woken <- c:
