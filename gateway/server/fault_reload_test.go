@@ -16,9 +16,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/pithead/pithead/gateway/build"
-	"github.com/pithead/pithead/gateway/config"
 )
 
 // often is how many times something is done: a few for every change of the code,
@@ -122,13 +119,7 @@ func (tr *traffic) finish(t *testing.T) {
 func realHouse(t *testing.T, path string) *house {
 	h := prepare(t, "", nil)
 	h.opt.Path, h.path = path, path
-	h.compile = func(c *config.Config) (snapshot, error) {
-		snap, err := build.Compile(c, build.Env{Pool: h.pool, Log: h.Server.log, Metrics: h.metrics})
-		if err != nil {
-			return nil, err
-		}
-		return snap, nil
-	}
+	h.compile = h.compileReal
 	return h.open()
 }
 

@@ -100,50 +100,6 @@ func TestFault24AllowShrink(t *testing.T) {
 	h.log.wait(t, "generation=2 routes=2", 1)
 }
 
-func TestFault25Renames(t *testing.T) {
-	h := prepare(t, settings(1, web+ending), say("hello")).open()
-	var slowest time.Duration
-	for i := range often(10, 1000) {
-		put(t, h.path+".new", settings(i%7+2, web+ending))
-		rename(t, h.path+".new", h.path)
-		begin := time.Now()
-		h.log.wait(t, fmt.Sprintf("generation=%d routes=%d", i+2, i%7+2), 1)
-		slowest = max(slowest, time.Since(begin))
-	}
-	if slowest > time.Second {
-		t.Errorf("a rename took %s to be applied", slowest)
-	}
-}
-
-func TestFault26ConfigMapSwaps(t *testing.T) {
-	dir := t.TempDir()
-	version := func(i int) {
-		name := fmt.Sprintf("..%d", i)
-		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		put(t, filepath.Join(dir, name, "pithead.yaml"), settings(i%7+1, web+ending))
-		symlink(t, name, filepath.Join(dir, "..tmp"))
-		rename(t, filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data"))
-	}
-	version(1)
-	path := filepath.Join(dir, "pithead.yaml")
-	symlink(t, "..data/pithead.yaml", path)
-	h := prepare(t, "", say("hello"))
-	h.opt.Path = path
-	h.open()
-	var slowest time.Duration
-	for i := 2; i < 2+often(6, 200); i++ {
-		version(i)
-		begin := time.Now()
-		h.log.wait(t, fmt.Sprintf("generation=%d routes=%d", i, i%7+1), 1)
-		slowest = max(slowest, time.Since(begin))
-	}
-	if slowest > 2*time.Second {
-		t.Errorf("a swap took %s to be applied", slowest)
-	}
-}
-
 func TestFault27NoNotices(t *testing.T) {
 	h := prepare(t, settings(1, web+ending), say("hello"))
 	h.fsnotify = func() (*fsnotify.Watcher, error) { return nil, errors.New("too many open files") }

@@ -2,32 +2,23 @@ package server
 
 import (
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/pithead/pithead/gateway/build"
 	"github.com/pithead/pithead/gateway/config"
-	"github.com/pithead/pithead/test/certtest"
 )
 
 // certify writes a certificate pair for localhost with a serial number.
 func certify(t *testing.T, dir string, serial int64) {
 	t.Helper()
-	cert, key := certtest.Pair(t, &x509.Certificate{
-		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
-	})
-	put(t, filepath.Join(dir, "key.pem"), string(key))
-	put(t, filepath.Join(dir, "cert.pem"), string(cert))
+	if err := localhostPair(t, serial).write(dir); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // secure is a house with a TLS listener and the real build of certificates.
@@ -114,51 +105,6 @@ func TestTLS(t *testing.T) {
 		}
 		tr.CloseIdleConnections()
 	}
-}
-
-// TestFault42CertificatesRotate on disk, without anybody asking for a reload,
-// while clients go on connecting.
-func TestFault42CertificatesRotate(t *testing.T) {
-	h, dir := secure(t, say("hello"))
-	stop := make(chan struct{})
-	var clients sync.WaitGroup
-	for range 2 {
-		clients.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if _, err := h.handshake(nil); err != nil {
-					t.Errorf("handshake: %v", err)
-					return
-				}
-			}
-		})
-	}
-	last := int64(often(6, 1002))
-	for serial := int64(2); serial < last; serial++ {
-		certify(t, dir, serial)
-		begin := time.Now()
-		h.log.wait(t, fmt.Sprintf("generation=%d ", serial), 1)
-		if took := time.Since(begin); took > 2*time.Second {
-			t.Errorf("certificate %d came into use after %s", serial, took)
-		}
-		cs, err := h.handshake(nil)
-		if err != nil || cs.PeerCertificates[0].SerialNumber.Int64() != serial {
-			t.Errorf("certificate %d: %v %v", serial, cs.PeerCertificates, err)
-		}
-	}
-	put(t, filepath.Join(dir, "key.pem"), "no key")
-	h.log.wait(t, "configuration refused", 1)
-	close(stop)
-	clients.Wait()
-	if _, err := h.handshake(nil); err != nil {
-		t.Errorf("with a broken key on disk: %v", err)
-	}
-	certify(t, dir, last)
-	h.log.wait(t, fmt.Sprintf("generation=%d ", last), 1)
 }
 
 // TestFault35HTTP2Drain: on SIGTERM an HTTP/2 client is told to go, also when
