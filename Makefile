@@ -22,6 +22,10 @@ stamp         = $(BIN)/.stamp-$(subst /,_,$(1))
 help: ## what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# What bench-code measures: decisions for a request, and changes.
+BENCHMARKS := ^Benchmark(Take|Closed|Failing|Open|Match|Canary|RateLimit|Pick|ConsulAnswer|ConsulPublish|Reload)$$
+BENCHED    := $(addprefix ./,gateway/limiter gateway/limiter/shared gateway/breaker gateway/route middleware gateway/balance discovery gateway/server)
+
 ## ---- use
 
 .PHONY: build
@@ -93,7 +97,7 @@ slow-part: ## stage the three problems of docs/howto/find-the-slow-part.md and s
 .PHONY: faults
 faults: $(BIN)/consul ## the fault runs in full length, about 50 minutes: a table into benchmarks/results/faults.md
 	cd benchmarks && go build -o $(BIN)/benchmarks .
-	set -o pipefail; PITHEAD_FAULTS=full PITHEAD_CONSUL=$(BIN)/consul PITHEAD_REDIS=$(REDIS) go test -json -race -p 1 -timeout 60m -run 'Fault|FirstLight' ./... | $(BIN)/benchmarks faults -out benchmarks/results/faults.md
+	set -o pipefail; PITHEAD_FAULTS=full PITHEAD_CONSUL=$(BIN)/consul PITHEAD_REDIS=$(REDIS) go test -json -race -p 1 -timeout 60m -run 'Fault|FirstLight|Flood' ./... | $(BIN)/benchmarks faults -out benchmarks/results/faults.md
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 20s)
@@ -105,6 +109,12 @@ fuzz: ## every fuzz target for FUZZTIME (default 20s)
 bench: build $(PEERS) ## pithead beside nginx, HAProxy, Caddy, Traefik and Skipper: tables and charts into benchmarks/results (see docs/benchmarks.md)
 	benchmarks/install.sh
 	cd benchmarks && go build -o $(BIN)/benchmarks . && $(BIN)/benchmarks run -bin $(BIN) -out $(or $(OUT),results) -rounds $(or $(ROUNDS),5) -cases '$(CASES)' -peers '$(PROXIES)'
+	$(MAKE) bench-code OUT=$(OUT)
+
+.PHONY: bench-code
+bench-code: ## the Go benchmarks of what requests and changes go through, about four minutes: a table into benchmarks/results/code.md
+	cd benchmarks && go build -o $(BIN)/benchmarks .
+	set -o pipefail; PITHEAD_REDIS=$(REDIS) go test -run '^$$' -bench '$(BENCHMARKS)' -benchmem -benchtime 100ms -count 3 $(BENCHED) | (cd benchmarks && $(BIN)/benchmarks code -out $(or $(OUT),results)/code.md)
 
 .PHONY: bench-probe
 bench-probe: build ## what pithead-probe costs, as root: a table into benchmarks/results/probe.md

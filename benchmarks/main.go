@@ -30,7 +30,7 @@ func interruptible(args []string) error {
 
 func command(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("benchmarks run, origin, load, probe, transcode or faults")
+		return errors.New("benchmarks run, origin, load, probe, transcode, code or faults")
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	switch args[0] {
@@ -49,10 +49,12 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		return probeCommand(ctx, flags, args[1:], os.Stdin, out)
 	case "transcode":
 		return transcodeCommand(ctx, flags, args[1:], out)
+	case "code":
+		return codeCommand(flags, args[1:], os.Stdin, out)
 	case "faults":
 		return faultsCommand(flags, args[1:], os.Stdin, out)
 	}
-	return fmt.Errorf("%q is not known; it is run, origin, load, probe, transcode or faults", args[0])
+	return fmt.Errorf("%q is not known; it is run, origin, load, probe, transcode, code or faults", args[0])
 }
 
 func loadCommand(ctx context.Context, flags *flag.FlagSet, args []string, out io.Writer) error {

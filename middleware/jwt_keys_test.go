@@ -116,6 +116,7 @@ func TestJWTKeysOfAnIssuer(t *testing.T) {
 // However many tokens somebody makes up, memory is bounded, the issuer is left
 // alone, and whoever has a good token never waits for those who have none.
 func TestJWTFlood(t *testing.T) {
+	t.Attr("wants", "1,000,000 tokens: memory bounded, the issuer left alone, good ones never wait")
 	flood := 20_000
 	if os.Getenv("PITHEAD_FAULTS") == "full" {
 		flood = 1_000_000

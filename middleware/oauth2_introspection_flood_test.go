@@ -20,6 +20,8 @@ import (
 // under way than was allowed, and whoever has a good token does not wait for those who have none.
 // PITHEAD_FAULTS=full sends a million of them.
 func TestIntrospectionFlood(t *testing.T) {
+	t.Attr("row", "K12")
+	t.Attr("wants", "1,000,000 tokens: memory and questions bounded, good ones answered after 2 s at most")
 	flood := 5000
 	if os.Getenv("PITHEAD_FAULTS") == "full" {
 		flood = 1_000_000

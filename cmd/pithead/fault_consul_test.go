@@ -20,6 +20,7 @@ func fullFaults() bool { return os.Getenv("PITHEAD_FAULTS") == "full" }
 // TestFault20ColdStart: the gateway starts while Consul is down, with what it
 // remembers and without.
 func TestFault20ColdStart(t *testing.T) {
+	t.Attr("wants", "ready after 2 s at most with what it remembers; never ready with nothing")
 	agent := consultest.Start(t)
 	o := &orders{t: t, agent: agent, instances: make(map[string]*instance)}
 	o.add("stable-1")
@@ -85,6 +86,7 @@ func TestFault20ColdStart(t *testing.T) {
 // TestFault21Flapping: one instance fails and passes its check ten times a
 // second; the others must not notice.
 func TestFault21Flapping(t *testing.T) {
+	t.Attr("wants", "five minutes of flapping: 0 failed on the others, at most one swap a second")
 	length := 5 * time.Second
 	if fullFaults() {
 		length = 5 * time.Minute

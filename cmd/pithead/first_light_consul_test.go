@@ -158,6 +158,7 @@ func wantAllWell(t *testing.T, answers []answer) {
 // TestFault13ConsulAway: Consul is stopped for ten minutes, or 5 s in the short
 // form, under load, and started again; instances come and go as before.
 func TestFault13ConsulAway(t *testing.T) {
+	t.Attr("wants", "0 failed in ten minutes without Consul; used again after 5 s at most")
 	away := 5 * time.Second
 	if fullFaults() {
 		away = 10 * time.Minute

@@ -33,6 +33,10 @@ func (p pair) write(dir string) error {
 	return errors.Join(os.WriteFile(filepath.Join(dir, "key.pem"), p.key, 0o600), os.WriteFile(filepath.Join(dir, "cert.pem"), p.cert, 0o600))
 }
 
+// cheaply leaves out what makes a handshake cost most with the race detector: many of
+// them would else measure the machine.
+func cheaply(c *tls.Config) { c.CurvePreferences = []tls.CurveID{tls.X25519} }
+
 // visitors shake hands again and again, until they are told to leave.
 type visitors struct {
 	stop         chan struct{}
@@ -46,7 +50,7 @@ func (v *visitors) visit(h *house, every time.Duration) {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for {
-			_, err := h.handshake(nil)
+			_, err := h.handshake(cheaply)
 			v.note(err)
 			select {
 			case <-v.stop:
@@ -68,10 +72,10 @@ func (v *visitors) note(err error) {
 // presents waits for a certificate in handshakes.
 func (h *house) presents(v *visitors, serial int64) error {
 	late := time.After(patience)
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		cs, err := h.handshake(nil)
+		cs, err := h.handshake(cheaply)
 		if v.note(err); err != nil {
 			return err
 		}
@@ -89,6 +93,7 @@ func (h *house) presents(v *visitors, serial int64) error {
 // TestFault42CertificatesRotate on disk, without anybody asking for a reload, while
 // clients go on connecting.
 func TestFault42CertificatesRotate(t *testing.T) {
+	t.Attr("wants", "1,000 rotations: 0 failed handshakes; the new one served after 2 s at most")
 	houses, changes := often(2, 10), often(3, 100)
 	v := &visitors{stop: make(chan struct{})}
 	took := make([]times, houses)
@@ -99,7 +104,7 @@ func TestFault42CertificatesRotate(t *testing.T) {
 		for n := range pairs {
 			pairs[n] = localhostPair(t, int64(n+2))
 		}
-		v.visit(h, 100*time.Millisecond)
+		v.visit(h, 200*time.Millisecond)
 		all.Go(func() {
 			for n, p := range pairs {
 				begin := time.Now()

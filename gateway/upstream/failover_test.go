@@ -44,6 +44,7 @@ func refusing(addrs ...string) dialFunc {
 }
 
 func TestFault4FailsOverWhenNothingWasSent(t *testing.T) {
+	t.Attr("wants", "what was not sent goes elsewhere, whatever the method")
 	echo := func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }
 	for _, protocol := range []string{"http", "h2c"} {
 		for _, method := range []string{"GET", "POST"} {

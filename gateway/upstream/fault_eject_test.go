@@ -34,6 +34,7 @@ func vacated(t *testing.T) string {
 // Instances that break off their answers: no client may take what it got for
 // whole, and each one counts once.
 func TestFault1CrashMidBody(t *testing.T) {
+	t.Attr("wants", "every client sees the break: 0 of 1,000 take a part for the whole; each counts once")
 	for _, how := range []string{"Content-Length: 100", "Transfer-Encoding: chunked"} {
 		t.Run("fault 1 "+how, func(t *testing.T) {
 			crash := listen(t, func(conn net.Conn) {
@@ -50,8 +51,9 @@ func TestFault1CrashMidBody(t *testing.T) {
 					whole++
 				}
 			}
+			t.Logf("%d of %d clients took what they got for an answer", whole, n)
 			if whole != 0 {
-				t.Errorf("%d of %d clients took what they got for an answer", whole, n)
+				t.Error("want none")
 			}
 			wantStats(t, c, uint64(n), uint64(n))
 		})
@@ -61,6 +63,7 @@ func TestFault1CrashMidBody(t *testing.T) {
 // One of three refuses. No policy of retries is needed for that, nobody notices,
 // and it is left alone in less than a second.
 func TestFault4IsEjected(t *testing.T) {
+	t.Attr("wants", "0 failed of 100,000; ejected after 1 s at most")
 	refusing := vacated(t)
 	c := start(t, at(serve(t, echo, nil), refusing, serve(t, echo, nil)), asConfigured)
 	begun, n := time.Now(), volume(800, 100_000)
@@ -96,6 +99,7 @@ func TestFault4IsEjected(t *testing.T) {
 // One of three resets. POST must fail where it was under way, which ends with the
 // ejection.
 func TestFault5IsEjected(t *testing.T) {
+	t.Attr("wants", "POST fails five times for each ejection, and where it was under way")
 	reset := listen(t, func(conn net.Conn) {
 		if r, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
 			_, _ = io.Copy(io.Discard, r.Body)
@@ -107,15 +111,17 @@ func TestFault5IsEjected(t *testing.T) {
 	})
 	n := volume(800, 100_000)
 	failed := askAll(t, c, n, "POST", "the whole body")
-	times := int64(c.Ejections()["consecutive_gateway_errors"])        // again when it has been let back in
+	times := int64(c.Ejections()["consecutive_gateway_errors"]) // again when it has been let back in
+	t.Logf("%d of %d failed in %d ejections", failed, n, times)
 	if failed < 5 || times == 0 || times > 3 || failed > times*(5+3) { // of four clients
-		t.Errorf("%d of %d failed in %d ejections", failed, n, times)
+		t.Error("want five for each ejection, and those under way")
 	}
 	wantIdle(t, c)
 }
 
 // A service that sends a byte a second is let go at the end of the request's time.
 func TestFault7Drips(t *testing.T) {
+	t.Attr("wants", "let go at the end of the time of the request")
 	bubble(t, "fault 7", func(t *testing.T) {
 		c := piped(t, func(conn net.Conn) {
 			if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
@@ -149,6 +155,7 @@ func TestFault7Drips(t *testing.T) {
 // A client that takes its time is not the service's failure, even if it has the
 // last word.
 func TestFault7SlowReader(t *testing.T) {
+	t.Attr("wants", "a slow client is not the failure of the service")
 	bubble(t, "fault 7", func(t *testing.T) {
 		c := piped(t, func(conn net.Conn) {
 			if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
@@ -181,6 +188,7 @@ func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 // Nobody is there any more. Once checks know, the answer is quick and no request
 // tries to connect.
 func TestFault10AllAreDown(t *testing.T) {
+	t.Attr("wants", "503 with Retry-After, no dials by requests")
 	bubble(t, "fault 10", func(t *testing.T) {
 		w := &wires{hosts: make(map[string]host), dials: make(map[string]int)}
 		c := start(t, at("a:1", "b:1", "c:1"), func(o *Options) {
@@ -210,6 +218,7 @@ func TestFault10AllAreDown(t *testing.T) {
 // An instance that was away for a while has its share again ten seconds after it
 // is back, without checks.
 func TestFault11BackInTenSeconds(t *testing.T) {
+	t.Attr("wants", "its whole share 10 s after it is back")
 	for _, away := range []time.Duration{time.Second, 10 * time.Second, 10 * time.Minute} {
 		bubble(t, fmt.Sprintf("fault 11 after %v", away), func(t *testing.T) {
 			c, w := wired(t, 3, OutlierOptions{Connect: 5})
@@ -235,6 +244,7 @@ func TestFault11BackInTenSeconds(t *testing.T) {
 // Five instances are restarted one after the other, with the rules of a
 // configuration that says nothing: those that are ejected on the way come back.
 func TestFault12RollingRestartWithEjection(t *testing.T) {
+	t.Attr("wants", "0 failed of 200,000")
 	servers := make([]*restarting, 5)
 	addrs := make([]string, len(servers))
 	for i := range servers {
@@ -289,6 +299,7 @@ func TestFault12RollingRestartWithEjection(t *testing.T) {
 // One of five instances is ten times as slow. It is ejected, and the requests of
 // the others do not feel it.
 func TestFaultSlowInstance(t *testing.T) {
+	t.Attr("wants", "p99 of the requests of the others at most 1.2 times that without a slow one")
 	const takes = 5 * time.Millisecond
 	p99 := func(slow bool) (d time.Duration, share float64) {
 		var addrs []string

@@ -79,6 +79,7 @@ func wantIdle(t *testing.T, c *Cluster) {
 }
 
 func TestFault4OneOfThreeRefuses(t *testing.T) {
+	t.Attr("wants", "0 failed of 100,000, GET and POST")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -88,8 +89,11 @@ func TestFault4OneOfThreeRefuses(t *testing.T) {
 	c := start(t, at(serve(t, echo, nil), refusing, serve(t, echo, nil)), nil)
 	for _, method := range []string{"GET", "POST"} {
 		t.Run("fault 4 "+method, func(t *testing.T) {
-			if failed := askAll(t, c, volume(400, 50_000), method, map[string]string{"POST": "the whole body"}[method]); failed != 0 {
-				t.Errorf("%d failed", failed)
+			n := volume(400, 50_000)
+			failed := askAll(t, c, n, method, map[string]string{"POST": "the whole body"}[method])
+			t.Logf("%d failed of %d", failed, n)
+			if failed != 0 {
+				t.Error("want none")
 			}
 		})
 	}
@@ -99,6 +103,7 @@ func TestFault4OneOfThreeRefuses(t *testing.T) {
 // One of three instances takes the head of a request and resets. What may be
 // sent twice never fails; the rest fails where it was in flight, and nowhere else.
 func TestFault5OneOfThreeResets(t *testing.T) {
+	t.Attr("wants", "0 failed of what may be sent twice; POST fails where it was in flight and nowhere else")
 	var broken atomic.Int64
 	reset := listen(t, func(conn net.Conn) {
 		if r, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
@@ -111,7 +116,9 @@ func TestFault5OneOfThreeResets(t *testing.T) {
 	for _, method := range []string{"GET", "PUT"} {
 		t.Run("fault 5 "+method, func(t *testing.T) {
 			broken.Store(0)
-			failed := askAll(t, c, volume(400, 20_000), method, map[string]string{"PUT": "the whole body"}[method])
+			n := volume(400, 20_000)
+			failed := askAll(t, c, n, method, map[string]string{"PUT": "the whole body"}[method])
+			t.Logf("%d failed of %d, %d attempts were reset", failed, n, broken.Load())
 			if failed != 0 || broken.Load() == 0 {
 				t.Errorf("%d failed, %d were reset", failed, broken.Load())
 			}
@@ -119,7 +126,9 @@ func TestFault5OneOfThreeResets(t *testing.T) {
 	}
 	t.Run("fault 5 POST", func(t *testing.T) {
 		broken.Store(0)
-		failed := askAll(t, c, volume(400, 20_000), "POST", "the whole body")
+		n := volume(400, 20_000)
+		failed := askAll(t, c, n, "POST", "the whole body")
+		t.Logf("%d failed of %d, %d attempts were reset", failed, n, broken.Load())
 		if failed != broken.Load() || failed == 0 {
 			t.Errorf("%d failed, %d were reset", failed, broken.Load())
 		}
@@ -130,6 +139,7 @@ func TestFault5OneOfThreeResets(t *testing.T) {
 // An upstream closes each connection after its answer without a word, so that
 // the next request meets one that is closed or about to be.
 func TestFault8StaleConnections(t *testing.T) {
+	t.Attr("wants", "0 failed of 50,000 that may be sent twice; POST is served once")
 	var served atomic.Int64
 	once := func(conn net.Conn) {
 		br := bufio.NewReader(conn)
@@ -143,15 +153,21 @@ func TestFault8StaleConnections(t *testing.T) {
 	}
 	c := start(t, at(listen(t, once), listen(t, once)), nil)
 	t.Run("fault 8 GET", func(t *testing.T) {
-		if failed := askAll(t, c, volume(1000, 20_000), "GET", ""); failed != 0 {
-			t.Errorf("%d failed", failed)
+		n := volume(1000, 25_000)
+		failed := askAll(t, c, n, "GET", "")
+		t.Logf("%d failed of %d", failed, n)
+		if failed != 0 {
+			t.Error("want none")
 		}
 	})
 	t.Run("fault 8 PUT", func(t *testing.T) {
 		// With a body, all attempts may meet such a connection if there are no others.
 		c := start(t, at(listen(t, once), serve(t, echo, nil)), nil)
-		if failed := askAll(t, c, volume(1000, 20_000), "PUT", "the whole body"); failed != 0 {
-			t.Errorf("%d failed", failed)
+		n := volume(1000, 25_000)
+		failed := askAll(t, c, n, "PUT", "the whole body")
+		t.Logf("%d failed of %d", failed, n)
+		if failed != 0 {
+			t.Error("want none")
 		}
 		wantIdle(t, c)
 	})
@@ -159,6 +175,7 @@ func TestFault8StaleConnections(t *testing.T) {
 		served.Store(0)
 		n := int64(volume(400, 10_000))
 		failed := askAll(t, c, int(n), "POST", "the whole body")
+		t.Logf("%d sent, %d failed, %d served", n, failed, served.Load())
 		if served.Load() != n-failed {
 			t.Errorf("%d sent, %d failed, %d served", n, failed, served.Load())
 		}
@@ -207,6 +224,7 @@ func (s *restarting) stop(ctx context.Context) {
 // telling the gateway. The idle connections that a stopping instance closes, and
 // its refusals, are all that the gateway gets to know.
 func TestFault12RollingRestart(t *testing.T) {
+	t.Attr("wants", "0 failed of 200,000")
 	servers := make([]*restarting, 5)
 	addrs := make([]string, len(servers))
 	for i := range servers {
@@ -253,8 +271,9 @@ func TestFault12RollingRestart(t *testing.T) {
 	}
 	close(over)
 	clients.Wait()
+	t.Logf("%d of %d failed, retries %s", failed.Load(), sent.Load(), counts(c))
 	if failed.Load() != 0 || sent.Load() < 100 {
-		t.Errorf("%d of %d failed, retries %s", failed.Load(), sent.Load(), counts(c))
+		t.Error("want none, of many")
 	}
 	wantIdle(t, c)
 }

@@ -34,6 +34,8 @@ func away(t *testing.T, l *Limiter) {
 // R10, fault 22: whatever is wrong with Redis, somebody decides, with a share of the
 // limits; and when it is right again, Redis does.
 func TestFaultStore(t *testing.T) {
+	t.Attr("row", "fault 22")
+	t.Attr("wants", "whatever is wrong with Redis, a share of the limit is admitted; found back after 5 s at most")
 	f := func(name, wrong string, breakIt, mend func(*redistest.Server)) {
 		t.Helper()
 		t.Run("R10: "+name, func(t *testing.T) {
@@ -174,6 +176,8 @@ func TestLog(t *testing.T) {
 // Fault 22: three gateways under load, and Redis dies, hangs and comes back. PITHEAD_FAULTS=full
 // runs it for a minute.
 func TestFaultRedisUnderLoad(t *testing.T) {
+	t.Attr("row", "fault 22")
+	t.Attr("wants", "at most 1.2 times the limit while Redis dies and hangs; p99 of decisions without it at most 5 ms")
 	phase, full := 700*time.Millisecond, os.Getenv("PITHEAD_FAULTS") == "full"
 	if full {
 		phase = 10 * time.Second

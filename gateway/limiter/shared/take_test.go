@@ -119,7 +119,9 @@ func TestKeysInRedis(t *testing.T) {
 
 // R08: however many ask three gateways at once about one caller, no token is given twice,
 // and those who ask while an answer is on its way share the next question.
-func TestNeverTooMany(t *testing.T) {
+func TestFaultNeverTooMany(t *testing.T) {
+	t.Attr("row", "R08")
+	t.Attr("wants", "three gateways admit at most 1.02 times the limit")
 	server := redistest.Start(t)
 	f := func(name string, lease int64, limits_ ...limiter.Limit) {
 		t.Helper()
@@ -147,7 +149,7 @@ func TestNeverTooMany(t *testing.T) {
 			if n := passed.Load(); n > 500 || n < 500-3*lease {
 				t.Errorf("%d of 10,000 pass, want 500", n)
 			}
-			t.Logf("%d asked, %d refused by memory", asked, refused)
+			t.Logf("%d of 10,000 pass, %.3f times the limit; %d asked, %d refused by memory", passed.Load(), float64(passed.Load())/500, asked, refused)
 		})
 	}
 	big := limiter.Limit{Name: "per-hour", Count: 1, Per: time.Hour, Burst: 500}
