@@ -100,9 +100,9 @@ func TestDeadlineIsCleared(t *testing.T) {
 			_ = set(time.Time{})
 		}
 		go func() {
-			time.Sleep(time.Hour)
+			<-time.After(time.Hour)
 			_, _ = client.Write([]byte("late"))
-			time.Sleep(time.Hour)
+			<-time.After(time.Hour)
 			_, _ = io.Copy(io.Discard, client)
 		}()
 		if n, err := c.Read(make([]byte, 4)); n != 4 || err != nil {
