@@ -34,6 +34,8 @@ type Exchange struct {
 	// the PROXY protocol knows; 0 for Unix sockets.
 	LocalPort uint16
 
+	Spare *Spare // what requests may keep together; nil is as much as they like
+
 	// Set by the route match and the middlewares.
 	Route    string    // name of the route; "" when none matched
 	Upstream string    // name of the route's upstream, or of the one that its arm stands for

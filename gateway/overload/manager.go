@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,11 +35,30 @@ type Source struct {
 	Read   func() (pressure float64, ok bool) // ok is false while nothing can be told
 	Bounds Bounds
 	Margin float64 // share of a bound by which the pressure must fall below it before the step ends
+
+	// Most is at least the pressure, for a fraction of what Read costs. A source that has it
+	// can run out within one round, and is looked at between them too. May be nil.
+	Most func() (pressure float64, ok bool)
+	// Relieve brings the pressure down for the moment, at a price. It is asked from the
+	// bound of Shed on, every few seconds. May be nil.
+	Relieve func()
+}
+
+// reached is the step that a pressure calls for.
+func (s *Source) reached(pressure float64) Step {
+	step := Normal
+	for i, bound := range s.Bounds {
+		if pressure >= bound {
+			step = Step(i + 1)
+		}
+	}
+	return step
 }
 
 // How a manager moves.
 const (
 	every      = 500 * time.Millisecond
+	glances    = 20       // in a round
 	calmRounds = 4        // in a row before a step ends
 	shareUp    = 1.0 / 4  // that is refused more in each round with too much pressure
 	shareDown  = 1.0 / 16 // and less in each round without
@@ -50,7 +68,8 @@ const (
 
 // Manager follows the sources. Requests ask it by one atomic load.
 //
-// A step begins at once. It ends when the pressure has been lower by the margin for
+// A step begins at once, that of memory within 25 ms: clients can fill what is left in
+// less than a round. It ends when the pressure has been lower by the margin for
 // two seconds. How many requests are refused grows by a quarter of all in each half
 // second in which Shed is called for, and goes back more slowly, so that they come
 // back a few at a time.
@@ -81,12 +100,18 @@ func (m *Manager) Follow(all []Source) { m.sources.Store(&all) }
 // drains gets no more load than it has.
 func (m *Manager) Run(ctx context.Context) {
 	defer m.state.Store(0)
-	tick := time.NewTicker(every)
+	tick := time.NewTicker(every / glances)
 	defer tick.Stop()
-	for {
+	for n := 1; ; n++ {
 		select {
 		case <-tick.C:
-			m.look(time.Now())
+			if n%glances != 0 {
+				m.glance()
+				continue
+			}
+			for _, relieve := range m.look(time.Now()) {
+				relieve() // not under the lock: whoever asks how things are must not wait for it
+			}
 		case <-ctx.Done():
 			return
 		}
@@ -99,8 +124,8 @@ func (m *Manager) Step() Step { return Step(m.state.Load() >> 16) }
 // Closes says whether answers end their connections. A nil Manager never wants it.
 func (m *Manager) Closes() bool { return m != nil && m.state.Load() != 0 }
 
-// Stops says whether no connection is to be accepted.
-func (m *Manager) Stops() bool { return m.Step() == Stop }
+// Stops says whether no connection is to be accepted. A nil Manager never wants it.
+func (m *Manager) Stops() bool { return m != nil && m.Step() == Stop }
 
 // Refuses says whether a request is one of those to be refused, and counts it.
 func (m *Manager) Refuses() bool {
@@ -112,37 +137,59 @@ func (m *Manager) Refuses() bool {
 	return true
 }
 
-// look is one round.
-func (m *Manager) look(now time.Time) {
+// look is one round. It returns what is to be done about the pressure.
+func (m *Manager) look(now time.Time) (relieve []func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	before := m.Step()
 	wanted, held, worst := Normal, Normal, ""
 	clear(m.pressure)
+	free := now.Sub(m.freed) >= freeEvery
 	for _, s := range *m.sources.Load() {
 		p, ok := s.Read()
 		if !ok {
 			continue
 		}
 		m.pressure[s.Name] = p
-		for i, bound := range s.Bounds {
-			step := Step(i + 1)
-			if p >= bound && step > wanted {
-				wanted, worst = step, s.Name
-			}
-			if p >= bound*(1-s.Margin) {
-				held = max(held, step)
-			}
+		if step := s.reached(p); step > wanted {
+			wanted, worst = step, s.Name
+		}
+		held = max(held, s.reached(p/(1-s.Margin)))
+		if free && s.Relieve != nil && p >= s.Bounds[Shed-1] {
+			m.freed, relieve = now, append(relieve, s.Relieve)
 		}
 	}
 	step := m.next(before, wanted, held)
+	m.become(step, wanted, worst)
+	return relieve
+}
+
+// glance is for sources that do not wait for a round. It only ever goes up.
+func (m *Manager) glance() {
+	for _, s := range *m.sources.Load() {
+		before := m.Step()
+		if s.Most == nil || before == Stop {
+			continue
+		}
+		if p, ok := s.Most(); !ok || s.reached(p) <= before {
+			continue
+		}
+		p, ok := s.Read()
+		if step := s.reached(p); ok && step > before {
+			m.mu.Lock()
+			m.pressure[s.Name], m.calm = p, 0
+			m.become(step, step, s.Name)
+			m.mu.Unlock()
+		}
+	}
+}
+
+// become needs m.mu.
+func (m *Manager) become(step, wanted Step, worst string) {
+	before := m.Step()
 	m.state.Store(uint32(step)<<16 | m.share(step, wanted))
 	if step != before {
 		m.say(before, step, worst)
-	}
-	if step >= Shed && now.Sub(m.freed) >= freeEvery {
-		m.freed = now
-		debug.FreeOSMemory() // what was garbage must not keep the step
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 )
@@ -16,6 +17,7 @@ type Memory struct {
 	root  string // of the file system; "" but for tests
 	limit uint64
 	usage func() (uint64, bool)
+	most  func() (uint64, bool) // usage and perhaps more, for less work
 	from  string
 }
 
@@ -27,14 +29,14 @@ func FindMemory(given uint64) *Memory { return findMemory("", given) }
 func findMemory(root string, given uint64) *Memory {
 	m := &Memory{root: root}
 	if given > 0 {
-		m.limit, m.usage, m.from = given, m.resident, "settings"
+		m.limit, m.usage, m.most, m.from = given, m.resident, m.resident, "settings"
 		return m
 	}
 	if m.group2() || m.group1() {
 		return m
 	}
 	if limit := debug.SetMemoryLimit(-1); os.Getenv("GOMEMLIMIT") != "" && limit != math.MaxInt64 {
-		m.limit, m.usage, m.from = uint64(limit), m.resident, "GOMEMLIMIT"
+		m.limit, m.usage, m.most, m.from = uint64(limit), m.resident, m.resident, "GOMEMLIMIT"
 		return m
 	}
 	return nil
@@ -47,6 +49,28 @@ func (m *Memory) Limit() (bytes uint64, from string) { return m.limit, m.from }
 func (m *Memory) Pressure() (float64, bool) {
 	used, ok := m.usage()
 	return float64(used) / float64(m.limit), ok
+}
+
+// Most is at least the pressure, and found sooner: the page cache is not taken off.
+func (m *Memory) Most() (float64, bool) {
+	used, ok := m.most()
+	return float64(used) / float64(m.limit), ok
+}
+
+// Room is how much memory the Go runtime can have for the whole to stay below a share of
+// the limit. What the kernel keeps for connections counts in a control group, and the
+// runtime does not know of it.
+func (m *Memory) Room(share float64) (bytes uint64, ok bool) {
+	used, ok := m.usage()
+	if !ok {
+		return 0, false
+	}
+	var mine [2]metrics.Sample
+	mine[0].Name, mine[1].Name = "/memory/classes/total:bytes", "/memory/classes/heap/released:bytes"
+	metrics.Read(mine[:])
+	runtime := mine[0].Value.Uint64() - mine[1].Value.Uint64()
+	all := uint64(share * float64(m.limit))
+	return max(all-min(all, used-min(used, runtime)), m.limit/4), true
 }
 
 // groupOf is the control group of the process in a hierarchy.
@@ -90,6 +114,7 @@ func (m *Memory) tightest(mount, group, limitFile, usageFile, cache string) bool
 		if limit, ok := readNumber(at + "/" + limitFile); ok && limit > 0 && limit < noLimit && (m.limit == 0 || limit < m.limit) {
 			m.limit, m.from = limit, at
 			m.usage = func() (uint64, bool) { return groupUsage(at, usageFile, cache) }
+			m.most = func() (uint64, bool) { return readNumber(at + "/" + usageFile) }
 		}
 		if dir == "/" {
 			return m.limit > 0

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/pithead/pithead/gateway/overload"
 )
 
 // rateGrace is how long a body may be as slow as it likes, so that slow starts
@@ -22,6 +24,7 @@ const lingerFor = 500 * time.Millisecond
 type body struct {
 	io.ReadCloser
 	w      http.ResponseWriter // of the request, for the deadline
+	press  *overload.Manager
 	idle   time.Duration
 	rate   int64 // bytes a second; 0 is any
 	timed  bool
@@ -36,6 +39,11 @@ type body struct {
 func (b *body) Read(p []byte) (int, error) {
 	if !b.timed {
 		return b.read(p)
+	}
+	if b.press.Stops() {
+		// Requests that have been let in must not take what is left: a body may be kept
+		// until it is whole, to be checked or sent again.
+		return 0, overloaded()
 	}
 	start := time.Now()
 	b.stall.begin(start)

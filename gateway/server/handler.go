@@ -27,6 +27,7 @@ func (s *Server) handler(f *front) http.Handler {
 		defer g.release(c.lane)
 		e := newEntry(f, c, w, r)
 		e.w.entry, e.w.conn, e.w.kernel = e, c, s.kernel
+		e.x.Spare = &s.spare
 		r = gateway.WithExchange(r, &e.x)
 		if r.Body != http.NoBody {
 			r.Body = &e.body
@@ -52,7 +53,7 @@ func newEntry(f *front, c *conn, w http.ResponseWriter, r *http.Request) *entry 
 		ResponseWriter: w, x: &e.x, lame: &f.lame, pressure: f.pressure, aged: c.aged(e.x.Start), http1: r.ProtoMajor == 1,
 		timed: timed && limits.WriteIdle > 0, idle: limits.WriteIdle, body: &e.body,
 	}
-	e.body.ReadCloser, e.body.w, e.body.length = r.Body, w, r.ContentLength
+	e.body.ReadCloser, e.body.w, e.body.length, e.body.press = r.Body, w, r.ContentLength, f.pressure
 	e.body.timed, e.body.idle, e.body.rate = timed && limits.BodyIdle > 0, limits.BodyIdle, int64(limits.BodyRate)
 	e.body.stall.of, e.w.stall.of = &e.body, &e.w
 	return e

@@ -1,10 +1,12 @@
 package server
 
 import (
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/pithead/pithead/gateway"
@@ -29,9 +31,21 @@ func overloaded() *gateway.Error {
 	}
 }
 
+// How much the collector leaves between its goal and the first step, and by how much,
+// of the limit, a goal must change to be worth telling.
+const (
+	goalMargin = 0.95
+	goalStep   = 0.01
+)
+
+// spareShare is the part of the memory that requests may keep things in which they can
+// do without.
+const spareShare = 8
+
 // memoryGoal is what the garbage collector is told, and was told before.
 type memoryGoal struct {
-	set    bool
+	mu     sync.Mutex
+	goal   int64 // 0 is none of ours
 	before int64
 }
 
@@ -40,31 +54,64 @@ func (g *memoryGoal) aim(bytes int64) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	switch {
 	case bytes > 0:
-		if before := debug.SetMemoryLimit(bytes); !g.set {
-			g.set, g.before = true, before
+		if before := debug.SetMemoryLimit(bytes); g.goal == 0 {
+			g.before = before
 		}
-	case g.set:
+	case g.goal > 0:
 		debug.SetMemoryLimit(g.before)
-		g.set = false
+	}
+	g.goal = bytes
+}
+
+// follow keeps the goal below the step of closing, whatever else of the memory is in use.
+func (g *memoryGoal) follow(m *overload.Memory, share float64) {
+	room, ok := m.Room(share * goalMargin)
+	if !ok {
+		return
+	}
+	limit, _ := m.Limit()
+	g.mu.Lock()
+	far := g.goal > 0 && math.Abs(float64(room)-float64(g.goal)) > goalStep*float64(limit)
+	g.mu.Unlock()
+	if far {
+		g.aim(int64(room))
+	}
+}
+
+// memorySource follows a limit, and the collector's goal with it.
+func (s *Server) memorySource(found *overload.Memory, m *config.OverloadMemory) overload.Source {
+	bounds := overload.Bounds{float64(m.Close) / 100, float64(m.Shed) / 100, float64(m.Stop) / 100}
+	return overload.Source{
+		Name: "memory", Margin: memoryMargin, Bounds: bounds,
+		Read: func() (float64, bool) {
+			s.memory.follow(found, bounds[0])
+			return found.Pressure()
+		},
+		Most: found.Most, Relieve: debug.FreeOSMemory, // what was garbage must not keep the step
 	}
 }
 
 // watchPressure follows what a configuration wants watched.
 func (s *Server) watchPressure(o *config.Overload) {
 	var all []overload.Source
-	goal := int64(0)
-	if m := o.Memory; m.Enabled {
-		if found := overload.FindMemory(uint64(m.Limit)); found != nil {
-			limit, from := found.Limit()
-			goal = int64(float64(limit) * float64(m.Close) / 100)
-			s.log.Info("watching memory", "limit", limit, "from", from)
-			all = append(all, overload.Source{
-				Name: "memory", Read: found.Pressure, Margin: memoryMargin,
-				Bounds: overload.Bounds{float64(m.Close) / 100, float64(m.Shed) / 100, float64(m.Stop) / 100},
-			})
-		}
+	var found *overload.Memory
+	if m := &o.Memory; m.Enabled {
+		found = overload.FindMemory(uint64(m.Limit))
+	}
+	if found == nil {
+		s.memory.aim(0)
+		s.spare.Bound(0)
+	} else {
+		limit, from := found.Limit()
+		s.log.Info("watching memory", "limit", limit, "from", from)
+		s.spare.Bound(int64(limit / spareShare))
+		s.memory.aim(int64(float64(limit) * float64(o.Memory.Close) / 100 * goalMargin))
+		source := s.memorySource(found, &o.Memory)
+		all = append(all, source)
 	}
 	if c := o.CPU; c != nil {
 		cpu := overload.NewCPU()
@@ -77,7 +124,6 @@ func (s *Server) watchPressure(o *config.Overload) {
 			},
 		})
 	}
-	s.memory.aim(goal)
 	s.pressure.Follow(all)
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
+	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/anatomy"
 	"github.com/pithead/pithead/gateway/build"
 	"github.com/pithead/pithead/gateway/config"
@@ -48,6 +49,7 @@ type Server struct {
 	kernel   *anatomy.Kernel
 	budget   *budget
 	pressure *overload.Manager
+	spare    gateway.Spare
 	memory   memoryGoal
 
 	compile  func(*config.Config) (snapshot, error) // build.Compile

@@ -4,6 +4,8 @@ import (
 	"io"
 	"net/http"
 	"sync"
+
+	"github.com/pithead/pithead/gateway"
 )
 
 // replay lets several attempts send one body. It keeps what attempts read of
@@ -13,6 +15,8 @@ type replay struct {
 	inner io.ReadCloser
 	size  int64 // as the request says; 0 and less is unknown
 	limit int64
+	spare *gateway.Spare // for what is kept
+	taken int64          // of it
 
 	mu      sync.Mutex
 	buf     []byte
@@ -66,6 +70,7 @@ func (r *replay) finish(orphan bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last = true
+	r.drop()
 	if orphan || r.at == nil || r.at.closed {
 		r.shutDown()
 	}
@@ -74,6 +79,7 @@ func (r *replay) finish(orphan bool) {
 func (r *replay) shutDown() {
 	if !r.shut {
 		r.shut = true
+		r.lose()
 		_ = r.inner.Close() // it is the client's; the server notices what is wrong with it
 	}
 }
@@ -89,6 +95,7 @@ func (b *replayed) Read(p []byte) (int, error) {
 	if rest := r.rest(b.next); len(rest) > 0 {
 		n := copy(p, rest)
 		b.next += int64(n)
+		r.drop()
 		r.mu.Unlock()
 		return n, nil
 	}
@@ -117,14 +124,42 @@ func (r *replay) rest(offset int64) []byte {
 }
 
 func (r *replay) keep(p []byte, offset int64) {
+	need := int64(len(p))
+	if r.buf == nil && r.size > 0 {
+		need = r.size
+	}
 	switch {
-	case r.lost:
-	case offset+int64(len(p)) > r.limit:
-		r.lost, r.buf = true, nil
+	case r.lost || r.last:
+		return
+	case offset+int64(len(p)) > r.limit || r.taken < offset+need && !r.take(offset+need-r.taken):
+		r.lose()
+		return
 	case r.buf == nil && r.size > 0:
-		r.buf = append(make([]byte, 0, r.size), p...)
-	default:
-		r.buf = append(r.buf, p...)
+		r.buf = make([]byte, 0, r.size)
+	}
+	r.buf = append(r.buf, p...)
+}
+
+func (r *replay) take(bytes int64) bool {
+	if !r.spare.Take(bytes) {
+		return false
+	}
+	r.taken += bytes
+	return true
+}
+
+// lose gives up what is kept.
+func (r *replay) lose() {
+	r.lost, r.buf = true, nil
+	r.spare.Give(r.taken)
+	r.taken = 0
+}
+
+// drop does so when nobody is to read it again: an answer that the client is slow to
+// take must not hold the body of its request for so long.
+func (r *replay) drop() {
+	if r.last && (r.at == nil || r.at.next >= int64(len(r.buf))) {
+		r.lose()
 	}
 }
 
@@ -138,6 +173,9 @@ func (b *replayed) Close() error {
 		return nil
 	}
 	b.closed = true
+	if r.at == b && r.last {
+		r.lose()
+	}
 	if r.at == b && (r.last || r.reading && !r.whole) {
 		r.shutDown()
 	}

@@ -39,6 +39,7 @@ func (c *Cluster) retry(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Req
 			limit = r.p.Body
 		}
 		r.body = newReplay(req, limit)
+		r.body.spare = x.Spare
 		r.read, _ = r.body.begin() // the first time it cannot fail
 	}
 	c.opts.Stats.retries.request()
