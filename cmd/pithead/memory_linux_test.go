@@ -13,7 +13,7 @@ import (
 
 const (
 	memoryLimit = 256 << 20
-	slowClients = 4000 // clients, of which each one needs some 500 KiB: ten times what there is
+	slowClients = 4000 // clients, half of which want 1 MiB each: ten times what is left of the limit
 )
 
 // Fault 38: a gateway that has 256 MiB, and ten times as much to do as fits there. It must live,
@@ -40,7 +40,9 @@ func TestFault38MemoryPressure(t *testing.T) {
 	t.Cleanup(service.Close)
 	d := newGateway(t, "listeners: {web: {address: ADDRESS}}\n"+more)
 	d.save("routes.d/app.yaml", "upstreams: {app: {discover: {static: {targets: [\""+service.Listener.Addr().String()+"\"]}}}}\n"+
-		"routes: [{name: app, match: {prefix: /}, use: [retry: {body: 1MiB, methods: [POST]}], to: app}]\n")
+		"routes:\n"+
+		"  - {name: checked, match: {prefix: /checked}, use: [retry: {body: 1MiB, methods: [POST]}, forward_auth: {to: app, body: 1MiB, timeout: 20s, request_headers: [Accept]}], to: app}\n"+
+		"  - {name: app, match: {prefix: /}, to: app}\n")
 	program := realProgram(t)
 	d.prepare = func(cmd *exec.Cmd) {
 		cmd.Path = program
@@ -118,13 +120,13 @@ func heavy(w http.ResponseWriter, r *http.Request) {
 	case <-r.Context().Done():
 		return
 	}
+	if r.URL.Path == "/" { // whether a request is allowed
+		return
+	}
 	part := make([]byte, 32<<10)
 	for range 32 {
 		if _, err := w.Write(part); err != nil {
 			return
-		}
-		if r.URL.Path == "/stream" {
-			_ = http.NewResponseController(w).Flush() // fails only when the client left
 		}
 	}
 }

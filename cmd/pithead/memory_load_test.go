@@ -25,13 +25,13 @@ type crowded struct {
 // errStopped says that the clients are to stop.
 var errStopped = errors.New("stopped")
 
-// largeBody is what the gateway keeps, in case it has to be sent again.
-var largeBody = strings.Repeat("x", 512<<10)
+// largeBody is what the gateway keeps until somebody has allowed the request.
+var largeBody = strings.Repeat("x", 1<<20)
 
 // client asks again and again: large bodies, large answers that are read slowly, streams, heads
-// that never end. A client that is refused waits for a while, not as long as it is told.
+// that never end. A client waits for a second before it comes back, not as long as it is told.
 func (c *crowded) client(i int) {
-	for {
+	for c.pauses(time.Duration(i) * time.Millisecond / 2); c.pauses(time.Second); {
 		switch status, after, err := c.ask(i % 4); {
 		case errors.Is(err, errStopped):
 			return
@@ -50,11 +50,16 @@ func (c *crowded) client(i int) {
 		default:
 			c.wrong.Add(1)
 		}
-		select {
-		case <-time.After(200 * time.Millisecond):
-		case <-c.stop:
-			return
-		}
+	}
+}
+
+// pauses says whether the clients go on after some time.
+func (c *crowded) pauses(d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-c.stop:
+		return false
 	}
 }
 
@@ -68,12 +73,10 @@ func (c *crowded) ask(sort int) (status int, after string, err error) {
 	}
 	defer c.closing(conn)()
 	switch sort {
-	case 0:
-		status, after, err = exchangeOn(conn, fmt.Sprintf("POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", len(largeBody)), largeBody)
-	case 1:
-		status, after, err = exchangeOn(conn, "GET /large HTTP/1.1\r\nHost: a\r\nX-Large: "+largeBody[:12<<10]+"\r\n\r\n", "")
+	case 0, 1:
+		status, after, err = exchangeOn(conn, fmt.Sprintf("POST /checked HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", len(largeBody)), largeBody)
 	case 2:
-		status, after, err = exchangeOn(conn, "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n", "")
+		status, after, err = exchangeOn(conn, "GET /large HTTP/1.1\r\nHost: a\r\nX-Large: "+largeBody[:12<<10]+"\r\n\r\n", "")
 	default:
 		status, after, err = exchangeOn(conn, "GET /head HTTP/1.1\r\nHost: a\r\nX-Large: "+largeBody[:15<<10], "")
 	}
@@ -103,8 +106,11 @@ func exchangeOn(conn net.Conn, head, body string) (status int, after string, err
 	sent := make(chan struct{})
 	go func() { // an answer may come before all is sent
 		defer close(sent)
-		if _, err := io.WriteString(conn, head); err == nil {
-			_, _ = io.WriteString(conn, body) // the answer tells
+		_, err := io.WriteString(conn, head)
+		for tick := time.Tick(100 * time.Millisecond); body != "" && err == nil; <-tick { // the answer tells of errors
+			part := body[:min(64<<10, len(body))]
+			body = body[len(part):]
+			_, err = io.WriteString(conn, part)
 		}
 	}()
 	defer func() { _ = conn.Close(); <-sent }()

@@ -64,6 +64,7 @@ const (
 	shareDown  = 1.0 / 16 // and less in each round without
 	shares     = 256      // in which the share is counted
 	freeEvery  = 5 * time.Second
+	intakeStep = 2 << 20 // bytes, after which somebody looks
 )
 
 // Manager follows the sources. Requests ask it by one atomic load.
@@ -76,6 +77,7 @@ const (
 type Manager struct {
 	state   atomic.Uint32 // the step, then the share of requests to refuse
 	refused atomic.Uint64
+	intake  atomic.Int64 // bytes since somebody has looked
 
 	sources atomic.Pointer[[]Source]
 	log     *slog.Logger
@@ -135,6 +137,18 @@ func (m *Manager) Refuses() bool {
 	}
 	m.refused.Add(1)
 	return true
+}
+
+// Takes is told what comes in from clients. Time alone is no measure: a crowd fills what
+// is left in a few milliseconds, in which nobody may have a processor to look at a clock.
+// A nil Manager does not mind.
+func (m *Manager) Takes(bytes int) {
+	if m == nil {
+		return
+	}
+	if n := m.intake.Add(int64(bytes)); n >= intakeStep && m.intake.CompareAndSwap(n, 0) {
+		m.glance()
+	}
 }
 
 // look is one round. It returns what is to be done about the pressure.

@@ -3,6 +3,8 @@ package overload
 import (
 	"bufio"
 	"bytes"
+	"errors"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 	"runtime/metrics"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Memory tells how much of its memory the process, or its control group, has in use.
@@ -18,6 +21,7 @@ type Memory struct {
 	limit uint64
 	usage func() (uint64, bool)
 	most  func() (uint64, bool) // usage and perhaps more, for less work
+	room  uint64                // what there is to use; of the limit of a group some is kept back
 	from  string
 }
 
@@ -29,14 +33,15 @@ func FindMemory(given uint64) *Memory { return findMemory("", given) }
 func findMemory(root string, given uint64) *Memory {
 	m := &Memory{root: root}
 	if given > 0 {
-		m.limit, m.usage, m.most, m.from = given, m.resident, m.resident, "settings"
+		m.room, m.limit, m.usage, m.most, m.from = given, given, m.resident, m.resident, "settings"
 		return m
 	}
 	if m.group2() || m.group1() {
+		m.room = m.limit - min(m.limit/8, mostKeptBack)
 		return m
 	}
 	if limit := debug.SetMemoryLimit(-1); os.Getenv("GOMEMLIMIT") != "" && limit != math.MaxInt64 {
-		m.limit, m.usage, m.most, m.from = uint64(limit), m.resident, m.resident, "GOMEMLIMIT"
+		m.room, m.limit, m.usage, m.most, m.from = uint64(limit), uint64(limit), m.resident, m.resident, "GOMEMLIMIT"
 		return m
 	}
 	return nil
@@ -45,32 +50,40 @@ func findMemory(root string, given uint64) *Memory {
 // Limit is how much there is, and who says so.
 func (m *Memory) Limit() (bytes uint64, from string) { return m.limit, m.from }
 
-// Pressure is the share of the limit that is in use.
+// mostKeptBack is how much of a group's limit nobody is to use: the kernel ends a process
+// that gets there, and what is under way when requests begin to be refused needs more yet.
+const mostKeptBack = 64 << 20
+
+// Pressure is the share in use of what there is to use.
 func (m *Memory) Pressure() (float64, bool) {
 	used, ok := m.usage()
-	return float64(used) / float64(m.limit), ok
+	return float64(used) / float64(m.room), ok
 }
 
 // Most is at least the pressure, and found sooner: the page cache is not taken off.
 func (m *Memory) Most() (float64, bool) {
 	used, ok := m.most()
-	return float64(used) / float64(m.limit), ok
+	return float64(used) / float64(m.room), ok
 }
 
 // Room is how much memory the Go runtime can have for the whole to stay below a share of
-// the limit. What the kernel keeps for connections counts in a control group, and the
+// what there is. What the kernel keeps for connections counts in a control group, and the
 // runtime does not know of it.
 func (m *Memory) Room(share float64) (bytes uint64, ok bool) {
 	used, ok := m.usage()
 	if !ok {
 		return 0, false
 	}
-	var mine [2]metrics.Sample
-	mine[0].Name, mine[1].Name = "/memory/classes/total:bytes", "/memory/classes/heap/released:bytes"
-	metrics.Read(mine[:])
-	runtime := mine[0].Value.Uint64() - mine[1].Value.Uint64()
-	all := uint64(share * float64(m.limit))
-	return max(all-min(all, used-min(used, runtime)), m.limit/4), true
+	all := uint64(share * float64(m.room))
+	return max(all-min(all, used-min(used, managed())), m.room/4), true
+}
+
+// managed is the memory that the Go runtime has from the system.
+func managed() uint64 {
+	var both [2]metrics.Sample
+	both[0].Name, both[1].Name = "/memory/classes/total:bytes", "/memory/classes/heap/released:bytes"
+	metrics.Read(both[:])
+	return both[0].Value.Uint64() - both[1].Value.Uint64()
 }
 
 // groupOf is the control group of the process in a hierarchy.
@@ -113,8 +126,9 @@ func (m *Memory) tightest(mount, group, limitFile, usageFile, cache string) bool
 		at := mount + dir
 		if limit, ok := readNumber(at + "/" + limitFile); ok && limit > 0 && limit < noLimit && (m.limit == 0 || limit < m.limit) {
 			m.limit, m.from = limit, at
-			m.usage = func() (uint64, bool) { return groupUsage(at, usageFile, cache) }
-			m.most = func() (uint64, bool) { return readNumber(at + "/" + usageFile) }
+			usage := openNumber(at + "/" + usageFile)
+			m.usage = func() (uint64, bool) { return groupUsage(usage, at, cache) }
+			m.most = usage.read
 		}
 		if dir == "/" {
 			return m.limit > 0
@@ -122,9 +136,41 @@ func (m *Memory) tightest(mount, group, limitFile, usageFile, cache string) bool
 	}
 }
 
+// numberFile is a file with one number. It is read without an allocation: one that waits for
+// the collector would keep back the news that there is too much to collect.
+type numberFile struct {
+	mu   sync.Mutex
+	file *os.File // which the package os closes when nobody has it any more
+	text [24]byte
+}
+
+func openNumber(path string) *numberFile {
+	file, _ := os.Open(path) // nil tells nothing
+	return &numberFile{file: file}
+}
+
+func (f *numberFile) read() (n uint64, ok bool) {
+	if f.file == nil {
+		return 0, false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	size, err := f.file.ReadAt(f.text[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return 0, false
+	}
+	for _, c := range f.text[:size] {
+		if c < '0' || c > '9' {
+			break
+		}
+		n, ok = n*10+uint64(c-'0'), true
+	}
+	return n, ok
+}
+
 // groupUsage leaves out the part of the page cache that the kernel takes back first.
-func groupUsage(dir, usageFile, cache string) (uint64, bool) {
-	used, ok := readNumber(dir + "/" + usageFile)
+func groupUsage(usage *numberFile, dir, cache string) (uint64, bool) {
+	used, ok := usage.read()
 	if !ok {
 		return 0, false
 	}

@@ -60,14 +60,22 @@ func TestMemoryOfGroups(t *testing.T) {
 			if m == nil || m.limit != c.limit {
 				t.Fatalf("found %+v", m)
 			}
-			if p, ok := m.Pressure(); !ok || math.Abs(p-c.pressure) > 1e-9 {
-				t.Errorf("pressure %v %t, want %v", p, ok, c.pressure)
+			if p, ok := m.Pressure(); !ok || math.Abs(p*float64(c.limit-c.limit/8)/float64(c.limit)-c.pressure) > 1e-9 {
+				t.Errorf("pressure %v %t, want %v of seven eighths", p, ok, c.pressure)
 			}
-			if err := os.RemoveAll(root); err != nil {
-				t.Fatal(err)
+			if most, ok := m.Most(); !ok || most < c.pressure {
+				t.Errorf("at most %v %t, with a pressure of %v", most, ok, c.pressure)
+			}
+			if n := testing.AllocsPerRun(100, func() { m.Most() }); n != 0 {
+				t.Errorf("%v allocations: it would wait for the collector", n)
+			}
+			for path := range c.files {
+				if err := os.Truncate(filepath.Join(root, path), 0); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if _, ok := m.Pressure(); ok {
-				t.Error("a pressure of files that are gone")
+				t.Error("a pressure of files that say nothing")
 			}
 		})
 	}
@@ -83,6 +91,26 @@ func TestMemoryOfTheProcess(t *testing.T) {
 	}
 	if limit, from := m.Limit(); limit != 1<<30 || from != "settings" {
 		t.Errorf("%d from %s", limit, from)
+	}
+}
+
+// What others than the runtime have in use is taken off what it may use.
+func TestRoomOfTheRuntime(t *testing.T) {
+	m := &Memory{room: 1 << 40, limit: 1 << 40}
+	for _, others := range []uint64{0, 1 << 30} {
+		m.usage = func() (uint64, bool) { return managed() + others, true }
+		got, ok := m.Room(0.5)
+		if want := uint64(1<<39) - others; !ok || math.Abs(float64(got)-float64(want)) > 64<<20 {
+			t.Errorf("%d others: room %d %t, want some %d", others, got, ok, want)
+		}
+	}
+	m.usage = func() (uint64, bool) { return 1 << 41, true }
+	if got, ok := m.Room(0.5); !ok || got != 1<<38 {
+		t.Errorf("room %d %t, want a quarter at least", got, ok)
+	}
+	m.usage = func() (uint64, bool) { return 0, false }
+	if _, ok := m.Room(0.5); ok {
+		t.Error("room where nothing is known")
 	}
 }
 

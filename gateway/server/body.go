@@ -61,6 +61,7 @@ func (b *body) Read(p []byte) (int, error) {
 func (b *body) read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.n.Add(int64(n))
+	b.press.Takes(n)
 	if err == io.EOF {
 		b.ended.Store(true)
 	}

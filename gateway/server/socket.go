@@ -145,6 +145,7 @@ func (s *socket) admit(nc net.Conn) {
 			c.awaitHeader(f.listener.ProxyProtocol.Timeout)
 		}
 		if f.offer(c) {
+			f.pressure.Takes(connectionTakes)
 			return
 		}
 		p.leave()
@@ -154,6 +155,9 @@ func (s *socket) admit(nc net.Conn) {
 		}
 	}
 }
+
+// connectionTakes is about what a connection with a request costs in memory.
+const connectionTakes = 64 << 10
 
 // hangUp closes with a reset, so that refused connections cost no TIME_WAIT.
 func hangUp(nc net.Conn) {

@@ -234,3 +234,37 @@ func TestNoRetryForABrokenBody(t *testing.T) {
 		t.Errorf("%d attempts, counted %q", x.Attempts, counts(c))
 	}
 }
+
+// What all requests keep has one bound; who gets nothing of it sends the body once, and
+// nothing is kept any longer than somebody may read it again.
+func TestReplaySharesMemory(t *testing.T) {
+	spare := new(gateway.Spare)
+	spare.Bound(25)
+	shared := func(size int64) *replay {
+		r := replayOf(t, "0123456789", size, 100)
+		r.spare = spare
+		return r
+	}
+	known, unknown, late := shared(10), shared(-1), shared(10)
+	for i, r := range []*replay{known, unknown, late} {
+		if text, err := io.ReadAll(mustBegin(t, r)); string(text) != "0123456789" || err != nil {
+			t.Errorf("%d: read %q, %v", i, text, err)
+		}
+	}
+	if known.ready() != true || unknown.ready() != true || late.ready() != false || spare.Used() != 20 {
+		t.Errorf("ready %v %v %v with %d of 25 bytes", known.ready(), unknown.ready(), late.ready(), spare.Used())
+	}
+	second := mustBegin(t, known)
+	known.finish(false) // it is the last one, but it has yet to read
+	if text, err := io.ReadAll(second); string(text) != "0123456789" || err != nil {
+		t.Errorf("read %q, %v", text, err)
+	}
+	if spare.Used() != 10 || known.buf != nil {
+		t.Errorf("%d bytes are taken when nobody is to read the first again", spare.Used())
+	}
+	unknown.finish(true)
+	late.finish(true)
+	if spare.Used() != 0 {
+		t.Errorf("%d bytes are taken after the end", spare.Used())
+	}
+}
