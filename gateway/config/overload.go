@@ -8,8 +8,8 @@ import (
 
 // Overload says what the process gives up when it runs out of memory or processors, in three steps: connections
 // end after their answer, so that clients go elsewhere; then a share of the requests, which grows as long as that is not enough, gets
-// a 503 (`overloaded`) with Retry-After; then no connections are accepted. A step ends when the pressure has
-// been clearly lower for two seconds. The admin listener always answers. Each step is a line of the log and
+// a 503 (`overloaded`) with Retry-After; then no connections are accepted, and requests whose body is
+// still on its way are refused too, calls of gRPC excepted. A step ends when the pressure has been clearly lower for two seconds. The admin listener always answers. Each step is a line of the log and
 // `pithead_overload_step`.
 type Overload struct {
 	// Memory is what the process uses of the memory that it may have.
@@ -19,8 +19,11 @@ type Overload struct {
 }
 
 // OverloadMemory compares the memory in use with a limit: that of the control group (version 2 or 1) without the
-// page cache, or GOMEMLIMIT. Where there is neither, and no `limit`, nothing is done. Unless GOMEMLIMIT is set, the garbage
-// collector is told to keep to the share of `close`, so that garbage alone never gets there.
+// page cache, or GOMEMLIMIT. Where there is neither, and no `limit`, nothing is done. An eighth of a control group's limit, 64MiB at
+// most, is kept back, because the kernel ends a process that gets there: the percentages are of the rest. Memory is looked at
+// every 25 ms, and whenever 2 MiB have come from clients. Unless GOMEMLIMIT is set, the garbage collector is told to keep what
+// is in use a twentieth below `close`, so that garbage alone never gets there. Bodies that `retry` keeps take an eighth of the limit
+// together at most; requests above that are sent once.
 type OverloadMemory struct {
 	// Enabled is whether any of it is done. Default: true.
 	Enabled bool `yaml:"enabled"`

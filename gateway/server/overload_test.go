@@ -1,7 +1,9 @@
 package server
 
 import (
+	"bufio"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -81,5 +83,70 @@ func TestOverloadSettings(t *testing.T) {
 	}
 	if err := h.edit(settings(1, web+ending+"overload: {cpu: {shed: 5ms}}\n")); err == nil || !strings.Contains(err.Error(), "they are 20ms, 5ms, 1s") {
 		t.Errorf("%v", err)
+	}
+}
+
+// Fault 38: in the step in which no connections are accepted, operators are answered on
+// new ones all the time, and a reload works.
+func TestFault38AdminAnswersInStop(t *testing.T) {
+	with := func(routes int, token string) string {
+		return settings(routes, web+ending+"admin: {token: "+token+"}\n")
+	}
+	h := prepare(t, with(1, "one"), say("hello"))
+	admin := withAdmin(h)
+	h.open()
+	var percent atomic.Int64
+	h.press(&percent)
+	percent.Store(99)
+	h.log.wait(t, "step=stop", 1)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	for i := range 50 {
+		if status, text, err := fetch(client, admin()+"/ready"); err != nil || status != 200 || text != "one" {
+			t.Fatalf("operators, %d: %d %q %v", i, status, text, err)
+		}
+	}
+	if err := h.edit(with(2, "two")); err != nil {
+		t.Errorf("reload: %v", err)
+	}
+	h.press(&percent) // the reload has put the settings' own sources in its place
+	if status, text, err := fetch(client, admin()+"/"); err != nil || status != 200 || text != "two" {
+		t.Errorf("operators after a reload: %d %q %v", status, text, err)
+	}
+	if _, _, err := h.get("/"); err == nil {
+		t.Error("a connection of a client was accepted: this was not the step")
+	}
+	h.wantMetric("pithead_overload_step 3")
+}
+
+// A request that has been let in may not go on to take what is left. It is refused as
+// others are, and no service is blamed.
+func TestFault38BodiesInStop(t *testing.T) {
+	h := whole(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }, ", use: [retry: {}]")
+	var percent atomic.Int64
+	h.press(&percent)
+	conn, err := net.Dial("tcp", h.addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nfirst"); err != nil {
+		t.Fatal(err)
+	}
+	percent.Store(99)
+	h.log.wait(t, "step=stop", 1)
+	if _, err := io.WriteString(conn, "last"); err != nil { // a byte is wanting yet
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || !strings.Contains(string(text), `"overloaded"`) {
+		t.Errorf("%d %v %s %v", resp.StatusCode, resp.Header, text, err)
+	}
+	if got := h.Snapshot().Clusters()[0].Endpoints()[0]; got.Failures != 0 || got.Ejected != nil {
+		t.Errorf("the service is blamed: %+v", got)
 	}
 }
