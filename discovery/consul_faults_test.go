@@ -73,8 +73,8 @@ func TestConsulFaults(t *testing.T) {
 	})
 }
 
-// TestConsulIndex is about the index of blocking queries.
-func TestConsulIndex(t *testing.T) {
+// TestFaultConsulIndex is about the index of blocking queries.
+func TestFaultConsulIndex(t *testing.T) {
 	t.Run("fault 15 index goes backwards", func(t *testing.T) {
 		inBubble(t, nil, func(t *testing.T, b *consulBench) {
 			b.SetIndex(1_000_000)
@@ -226,7 +226,7 @@ func TestConsulEmptySets(t *testing.T) {
 	})
 }
 
-func TestConsulRestart(t *testing.T) {
+func TestFault18ConsulRestart(t *testing.T) {
 	t.Run("fault 18 restart with an empty catalogue", func(t *testing.T) {
 		inBubble(t, nil, func(_ *testing.T, b *consulBench) {
 			b.Fail(discoverytest.Down)
@@ -241,7 +241,7 @@ func TestConsulRestart(t *testing.T) {
 	})
 }
 
-func TestConsulFlapping(t *testing.T) {
+func TestFault21ConsulFlapping(t *testing.T) {
 	t.Run("D10 fault 21", func(t *testing.T) {
 		inBubble(t, nil, func(t *testing.T, b *consulBench) {
 			start := time.Now()

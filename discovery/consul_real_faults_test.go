@@ -57,6 +57,41 @@ func TestFault19RealConsul(t *testing.T) {
 	}
 }
 
+// TestFaultRealConsul: the agent goes away and comes back, with its data and
+// without.
+func TestFaultRealConsul(t *testing.T) {
+	agent := consultest.Start(t)
+	a := gateway.Target{Addr: "10.0.0.1:9000", Weight: 1}
+	b := gateway.Target{Addr: "10.0.0.2:9000", Weight: 1}
+	c := gateway.Target{Addr: "10.0.0.3:9000", Weight: 1}
+	t.Run("fault 13 stopped and started again", func(t *testing.T) {
+		agent.Register(realService(t, "outage", a))
+		agent.Register(realService(t, "outage", c))
+		w := watchReal(t, agent, "outage")
+		w.until(a, c)
+		agent.Stop()
+		for range 3 {
+			<-w.failures
+		}
+		w.never(2)
+		agent.Restart()
+		w.until(a, c)
+		agent.Deregister("outage-10.0.0.1")
+		w.until(c)
+	})
+	t.Run("fault 18 restarted with an empty catalogue", func(t *testing.T) {
+		agent.Register(realService(t, "reset", a))
+		agent.Register(realService(t, "reset", c))
+		w := watchReal(t, agent, "reset")
+		w.until(a, c)
+		agent.Reset()
+		agent.Register(realService(t, "other", b))
+		agent.Register(realService(t, "reset", a))
+		w.until(a)
+		w.never(1)
+	})
+}
+
 // TestFault17RealConsul: the agent is stopped as a process, so that its
 // connections stay open and nothing comes.
 func TestFault17RealConsul(t *testing.T) {

@@ -132,32 +132,6 @@ func TestRealConsul(t *testing.T) {
 			t.Errorf("an answer was taken for a failure: %v", <-w.failures)
 		}
 	})
-	t.Run("fault 13 stopped and started again", func(t *testing.T) {
-		agent.Register(realService(t, "outage", a))
-		agent.Register(realService(t, "outage", c))
-		w := watchReal(t, agent, "outage")
-		w.until(a, c)
-		agent.Stop()
-		for range 3 {
-			<-w.failures
-		}
-		w.never(2)
-		agent.Restart()
-		w.until(a, c)
-		agent.Deregister("outage-10.0.0.1")
-		w.until(c)
-	})
-	t.Run("fault 18 restarted with an empty catalogue", func(t *testing.T) {
-		agent.Register(realService(t, "reset", a))
-		agent.Register(realService(t, "reset", c))
-		w := watchReal(t, agent, "reset")
-		w.until(a, c)
-		agent.Reset()
-		agent.Register(realService(t, "other", b))
-		agent.Register(realService(t, "reset", a))
-		w.until(a)
-		w.never(1)
-	})
 }
 
 // TestRealConsulSharedWatch: five upstreams have one query at the agent, between
