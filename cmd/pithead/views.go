@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"runtime"
+	"slices"
 
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/admin"
@@ -37,9 +38,15 @@ func endpointsView(snap *build.Snapshot) []admin.UpstreamInfo {
 	all := []admin.UpstreamInfo{}
 	for _, c := range snap.Clusters() {
 		info := admin.UpstreamInfo{Name: c.Name(), Confirmed: c.Confirmed(), Panic: c.Panicking(), Waiting: c.Waiting(), Endpoints: []admin.EndpointInfo{}}
+		for arm, left := range c.LeftZone() {
+			if left {
+				info.LeftZone = append(info.LeftZone, arm)
+			}
+		}
+		slices.Sort(info.LeftZone)
 		for _, e := range c.Endpoints() {
 			info.Endpoints = append(info.Endpoints, admin.EndpointInfo{
-				Addr: e.Addr, Healthy: e.Healthy, Ejected: ejectionView(e.Ejected), Weight: e.Weight, Zone: e.Zone, Tags: e.Tags, Meta: e.Meta,
+				Addr: e.Addr, Healthy: e.Healthy, Ejected: ejectionView(e.Ejected), Weight: e.Weight, SlowStart: e.SlowStart, Zone: e.Zone, Tags: e.Tags, Meta: e.Meta,
 				Arms: e.Subsets, Active: e.Active, Requests: e.Requests, Failures: e.Failures,
 			})
 		}
@@ -61,7 +68,7 @@ func upstreamStates(snap *build.Snapshot) []obs.UpstreamState {
 	var all []obs.UpstreamState
 	for _, c := range snap.Clusters() {
 		state := obs.UpstreamState{Name: c.Name(), Confirmed: c.Confirmed(), Panic: c.Panicking(), Waiting: c.Waiting(), Subsets: c.Subsets(), Retries: c.Retries()}
-		state.Hedges, state.Ejections = c.Hedges(), c.Ejections()
+		state.Hedges, state.Ejections, state.LeftZone = c.Hedges(), c.Ejections(), c.LeftZone()
 		for _, e := range c.Endpoints() {
 			state.Endpoints = append(state.Endpoints, obs.EndpointState{
 				Addr: e.Addr, Healthy: e.Healthy, Ejected: e.Ejected != nil, Active: e.Active, Requests: e.Requests, Failures: e.Failures, Subsets: e.Subsets,

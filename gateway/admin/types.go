@@ -79,25 +79,27 @@ type RouteInfo struct {
 // UpstreamInfo is an upstream in use.
 type UpstreamInfo struct {
 	Name      string         `json:"name"`
-	Confirmed time.Time      `json:"confirmed,omitzero"` // when discovery last confirmed the endpoints
-	Panic     bool           `json:"panic,omitempty"`    // too few endpoints are healthy, all are used
-	Waiting   int            `json:"waiting,omitempty"`  // requests that wait for an endpoint with room
+	Confirmed time.Time      `json:"confirmed,omitzero"`  // when discovery last confirmed the endpoints
+	Panic     bool           `json:"panic,omitempty"`     // too few endpoints are healthy, all are used
+	Waiting   int            `json:"waiting,omitempty"`   // requests that wait for an endpoint with room
+	LeftZone  []string       `json:"left_zone,omitempty"` // arms whose requests leave the preferred zone; an empty name is the whole upstream
 	Endpoints []EndpointInfo `json:"endpoints"`
 }
 
 // EndpointInfo is an endpoint in use.
 type EndpointInfo struct {
-	Addr     string            `json:"addr"`
-	Healthy  bool              `json:"healthy"`
-	Ejected  *EjectionInfo     `json:"ejected,omitempty"` // set while it is left alone for what became of requests
-	Weight   int               `json:"weight"`
-	Zone     string            `json:"zone,omitempty"`
-	Tags     []string          `json:"tags,omitempty"`
-	Meta     map[string]string `json:"meta,omitempty"`
-	Arms     []string          `json:"arms,omitempty"` // the arms that it belongs to
-	Active   int64             `json:"active"`         // requests on their way
-	Requests uint64            `json:"requests"`       // attempts begun
-	Failures uint64            `json:"failures"`       // attempts that failed
+	Addr      string            `json:"addr"`
+	Healthy   bool              `json:"healthy"`
+	Ejected   *EjectionInfo     `json:"ejected,omitempty"` // set while it is left alone for what became of requests
+	Weight    int               `json:"weight"`
+	SlowStart int               `json:"slow_start_percent,omitempty"` // of its weight that it has while it starts slowly
+	Zone      string            `json:"zone,omitempty"`
+	Tags      []string          `json:"tags,omitempty"`
+	Meta      map[string]string `json:"meta,omitempty"`
+	Arms      []string          `json:"arms,omitempty"` // the arms that it belongs to
+	Active    int64             `json:"active"`         // requests on their way
+	Requests  uint64            `json:"requests"`       // attempts begun
+	Failures  uint64            `json:"failures"`       // attempts that failed
 }
 
 // EjectionInfo is why an endpoint is left alone.

@@ -40,10 +40,10 @@ type Upstream struct {
 	Timeouts UpstreamTimeouts `yaml:"timeouts"`
 	// MaxIdle is how many idle connections are kept to one endpoint. Default: 64.
 	MaxIdle int `yaml:"max_idle"`
-	// MaxAge is how long connections are used, less up to a tenth: then new ones are
-	// opened, so that changes of DNS and of what balances behind an address are
-	// followed, and each old one is closed when it is idle. At least 1s; 0 is for
-	// ever. Default: 1h.
+	// MaxAge is how long connections are used, less up to a tenth: new ones are
+	// opened little by little in the tenth before that, so that changes of DNS and of
+	// what balances behind an address are followed, and each old one is closed when
+	// it is idle. At least 1s; 0 is for ever. Default: 1h.
 	MaxAge time.Duration `yaml:"max_age"`
 	// Zone prefers the endpoints that are near. Default: none, all zones are alike.
 	Zone *Zone `yaml:"zone"`

@@ -60,6 +60,14 @@ func gauge(ch chan<- prometheus.Metric, desc *prometheus.Desc, v float64, labels
 	send(ch, desc, metric, err)
 }
 
+// truth is 1 for what is so.
+func truth(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
 // send lets a label that is no UTF-8 cost its own metric, not the scrape.
 func send(ch chan<- prometheus.Metric, desc *prometheus.Desc, metric prometheus.Metric, err error) {
 	if err != nil {

@@ -55,7 +55,7 @@ func filled() *Metrics {
 	l.Refused("too_many")
 	m.CollectUpstreams(func() []UpstreamState {
 		return []UpstreamState{{
-			Name: "orders", Panic: true, Waiting: 4, Subsets: []string{"canary", "stable"}, Retries: map[string]uint64{"ok": 3},
+			Name: "orders", Panic: true, Waiting: 4, LeftZone: map[string]bool{"": false, "canary": true}, Subsets: []string{"canary", "stable"}, Retries: map[string]uint64{"ok": 3},
 			Hedges: map[string]uint64{"won": 2}, Ejections: map[string]uint64{"consecutive_connect_failures": 1},
 			Endpoints: []EndpointState{{Addr: "10.0.0.7:9000", Healthy: true, Active: 2, Requests: 9, Failures: 1, Subsets: []string{"canary"}}},
 		}}
@@ -312,6 +312,10 @@ func TestUpstreamState(t *testing.T) {
 		if got := samples(t, m, name); len(got) != 1 || !strings.HasSuffix(got[0], value) {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+	want = []string{`pithead_upstream_left_zone{arm="",upstream="orders"} 0`, `pithead_upstream_left_zone{arm="canary",upstream="orders"} 1`}
+	if diff := cmp.Diff(want, samples(t, m, "pithead_upstream_left_zone")); diff != "" {
+		t.Error(diff)
 	}
 	if got := samples(t, m, "pithead_discovery_age_seconds"); len(got) != 1 || !strings.HasSuffix(got[0], "+Inf") {
 		t.Errorf("never confirmed: %v", got)

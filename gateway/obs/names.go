@@ -125,6 +125,8 @@ var (
 		"Attempts that failed by the fault of the endpoint or the network.", "upstream", "endpoint")
 	upstreamPanicDesc = desc("upstream_panic",
 		"1 while so few endpoints are healthy that all are used (panic_threshold), 0 otherwise.", "upstream")
+	upstreamLeftZoneDesc = desc("upstream_left_zone",
+		"1 while requests leave the preferred zone because too little of it is healthy, 0 otherwise, by arm; an empty arm is the whole set.", "upstream", "arm")
 	upstreamWaitingDesc = desc("upstream_waiting_requests",
 		"Requests that wait for an endpoint with room (limits).", "upstream")
 	upstreamEndpointsDesc = desc("upstream_endpoints",
@@ -185,7 +187,7 @@ var collectedDescs = []*prometheus.Desc{
 	requestErrorsDesc, inFlightDesc, requestBytesDesc, responseBytesDesc, mirrorRequestsDesc,
 	connectionsDesc, connectionsOpenedDesc, connectionsRefusedDesc,
 	endpointHealthyDesc, endpointActiveDesc, endpointAttemptsDesc, endpointFailuresDesc,
-	upstreamEndpointsDesc, upstreamPanicDesc, upstreamWaitingDesc, upstreamRetriesDesc, upstreamHedgesDesc, endpointEjectionsDesc, discoveryAgeDesc, discoveryFailuresDesc, discoverySkippedDesc,
+	upstreamEndpointsDesc, upstreamPanicDesc, upstreamLeftZoneDesc, upstreamWaitingDesc, upstreamRetriesDesc, upstreamHedgesDesc, endpointEjectionsDesc, discoveryAgeDesc, discoveryFailuresDesc, discoverySkippedDesc,
 	jwksAgeDesc, jwksKeysDesc, jwksFailuresDesc,
 	rateLimitedDesc, rateLimitKeysDesc, rateLimitCrowdedDesc, rateLimitDecisionsDesc,
 	limitStoreUpDesc, limitStoreGatewaysDesc, limitStoreDurationDesc, limitStoreErrorsDesc,

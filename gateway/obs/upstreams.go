@@ -12,10 +12,11 @@ import (
 // UpstreamState is what an upstream looks like at the moment of a scrape.
 type UpstreamState struct {
 	Name      string
-	Confirmed time.Time // when discovery last confirmed the set; zero if it never did
-	Panic     bool      // too few endpoints are healthy, all are used
-	Waiting   int       // requests that wait for an endpoint with room
-	Subsets   []string  // all arms that the configuration defines, also empty ones
+	Confirmed time.Time       // when discovery last confirmed the set; zero if it never did
+	Panic     bool            // too few endpoints are healthy, all are used
+	Waiting   int             // requests that wait for an endpoint with room
+	LeftZone  map[string]bool // by arm, whether its requests leave the preferred zone; nil when none is preferred
+	Subsets   []string        // all arms that the configuration defines, also empty ones
 	Endpoints []EndpointState
 	Retries   map[string]uint64 // by result
 	Hedges    map[string]uint64 // by result
@@ -73,11 +74,10 @@ func (u *UpstreamState) collect(ch chan<- prometheus.Metric) {
 		age = max(time.Since(u.Confirmed), 0).Seconds()
 	}
 	gauge(ch, discoveryAgeDesc, age, u.Name)
-	panicking := 0.0
-	if u.Panic {
-		panicking = 1
+	gauge(ch, upstreamPanicDesc, truth(u.Panic), u.Name)
+	for arm, left := range u.LeftZone {
+		gauge(ch, upstreamLeftZoneDesc, truth(left), u.Name, arm)
 	}
-	gauge(ch, upstreamPanicDesc, panicking, u.Name)
 	gauge(ch, upstreamWaitingDesc, float64(u.Waiting), u.Name)
 	for result, n := range u.Retries {
 		counter(ch, upstreamRetriesDesc, n, u.Name, result)
@@ -123,11 +123,7 @@ func (u *UpstreamState) collect(ch chan<- prometheus.Metric) {
 }
 
 func (e *EndpointState) collect(ch chan<- prometheus.Metric, upstream, addr string) {
-	healthy := 0.0
-	if e.Healthy {
-		healthy = 1
-	}
-	gauge(ch, endpointHealthyDesc, healthy, upstream, addr)
+	gauge(ch, endpointHealthyDesc, truth(e.Healthy), upstream, addr)
 	gauge(ch, endpointActiveDesc, float64(e.Active), upstream, addr)
 	counter(ch, endpointAttemptsDesc, e.Requests, upstream, addr)
 	counter(ch, endpointFailuresDesc, e.Failures, upstream, addr)

@@ -209,7 +209,7 @@ func (c *Cluster) begin(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Req
 	ep.Stats.Requests.Add(1)
 
 	ctx, cancel := context.WithCancelCause(req.Context())
-	a := &attempt{c: c, x: x, ep: ep, in: req.Context(), ctx: ctx, cancel: cancel, url: *req.URL, transport: c.pool.current.Load()}
+	a := &attempt{c: c, x: x, ep: ep, in: req.Context(), ctx: ctx, cancel: cancel, url: *req.URL, transport: c.pool.take()}
 	a.watch.owner = a
 	out := req.WithContext(ctx)
 	out.URL = &a.url

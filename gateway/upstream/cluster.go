@@ -72,17 +72,18 @@ func (s Selector) matches(t gateway.Target) bool {
 
 // EndpointStatus is what there is to know of one endpoint at the moment.
 type EndpointStatus struct {
-	Addr     string
-	Weight   int
-	Zone     string
-	Tags     []string
-	Meta     map[string]string
-	Subsets  []string          // that it belongs to, sorted
-	Healthy  bool              // has not failed its checks
-	Ejected  *gateway.Ejection // nil while it may be used
-	Active   int64             // requests on their way
-	Requests uint64            // attempts begun
-	Failures uint64            // attempts that failed by the endpoint's or the network's fault
+	Addr      string
+	Weight    int
+	Zone      string
+	Tags      []string
+	Meta      map[string]string
+	Subsets   []string          // that it belongs to, sorted
+	Healthy   bool              // has not failed its checks
+	Ejected   *gateway.Ejection // nil while it may be used
+	SlowStart int               // the percentage of its weight that it has while it starts slowly; 0 when it has it all
+	Active    int64             // requests on their way
+	Requests  uint64            // attempts begun
+	Failures  uint64            // attempts that failed by the endpoint's or the network's fault
 }
 
 // Cluster is one upstream. It implements gateway.Cluster.
@@ -119,6 +120,7 @@ type member struct {
 	ep      *gateway.Endpoint
 	healthy bool              // has not failed its checks
 	ejected *gateway.Ejection // nil while it is not ejected
+	step    int               // of its slow start, of rampSteps; 0 when it has its full share
 }
 
 // usable says whether requests may go there.
@@ -129,6 +131,7 @@ type group struct {
 	picker  gateway.Picker
 	healthy []*gateway.Endpoint // and not ejected
 	spare   []*gateway.Endpoint // healthy, but ejected
+	left    bool                // requests leave the preferred zone
 }
 
 // New makes a cluster without any side effect; Start starts it.
@@ -167,7 +170,7 @@ func (c *Cluster) Start() {
 	c.unsubscribe = unsubscribe
 	late := c.closed.Load()
 	if !late {
-		c.renewLater()
+		c.renewLater(0)
 	}
 	c.mu.Unlock()
 	if late {
@@ -204,7 +207,7 @@ func (c *Cluster) Close() error {
 	for _, ep := range endpoints {
 		c.opts.Stats.Release(ep.Addr)
 	}
-	c.pool.current.Load().CloseIdleConnections()
+	c.pool.closeIdle()
 	return nil
 }
 
@@ -242,7 +245,7 @@ func (c *Cluster) Endpoints() []EndpointStatus {
 	for i, m := range s.members {
 		all[i] = EndpointStatus{
 			Addr: m.ep.Addr, Weight: m.ep.Weight, Zone: m.ep.Zone, Tags: m.ep.Tags, Meta: m.ep.Meta,
-			Subsets: c.subsetsOf(m.ep.Target), Healthy: m.healthy, Ejected: m.ejected,
+			Subsets: c.subsetsOf(m.ep.Target), Healthy: m.healthy, Ejected: m.ejected, SlowStart: m.step * 100 / rampSteps,
 			Active: m.ep.Stats.Active.Load(), Requests: m.ep.Stats.Requests.Load(), Failures: m.ep.Stats.Failures.Load(),
 		}
 	}
@@ -327,6 +330,9 @@ func (c *Cluster) rebuild() {
 		}
 	}
 	c.startSlowly(s.members)
+	for i := range s.members {
+		s.members[i].step = c.ramps.step[s.members[i].ep.Addr]
+	}
 	c.judgePanic(s.members)
 	s.all = c.newGroup(s.members, true)
 	for name, sel := range c.opts.Subsets {
@@ -359,8 +365,8 @@ func (c *Cluster) newGroup(members []member, whole bool) group {
 	if whole && len(healthy) == 0 {
 		healthy, spare = spare, nil
 	}
-	near := c.opts.Zone.choose(members, healthy)
-	return group{c.opts.Policy(c.ramps.apply(near)), healthy, spare}
+	chosen, left := c.opts.Zone.choose(members, healthy)
+	return group{c.opts.Policy(c.ramps.apply(chosen)), healthy, spare, left}
 }
 
 func (s *set) group(subset string) (g group, ok bool) {

@@ -73,15 +73,37 @@ func TestConnectionsHaveAnAge(t *testing.T) {
 		c, k := aged(t, host{answer: answer(200)}, nil)
 		send(t, c, 10)
 		k.want(t, 1, 1)
-		after(8900 * time.Millisecond)
+		after(7900 * time.Millisecond)
 		send(t, c, 1)
 		k.want(t, 1, 1) // it is not old enough
-		after(1200 * time.Millisecond)
+		after(2200 * time.Millisecond)
 		k.want(t, 0, 1)
 		send(t, c, 1)
 		k.want(t, 1, 2)
 		after(11 * time.Second)
 		k.want(t, 0, 2)
+	})
+	bubble(t, "they are renewed little by little", func(t *testing.T) {
+		c, k := aged(t, host{answer: answer(200), after: time.Second}, func(o *Options) { o.MaxAge = 100 * time.Second })
+		most, before := 0, 40
+		for began := time.Now(); time.Since(began) < 101*time.Second; {
+			var wave sync.WaitGroup
+			for range 40 {
+				wave.Go(func() { send(t, c, 1) })
+			}
+			wave.Wait()
+			k.mu.Lock()
+			most, before = max(most, k.ever-before), k.ever
+			k.mu.Unlock()
+		}
+		k.want(t, 40, 80) // all of them, once
+		if most > 20 {
+			t.Errorf("%d of 40 connections were opened in one moment", most)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		k.want(t, 0, 80)
 	})
 	bubble(t, "those in use end what they do", func(t *testing.T) {
 		c, k := aged(t, host{answer: answer(200), after: time.Minute}, func(o *Options) { o.Timeouts.Response = time.Hour })
@@ -102,6 +124,24 @@ func TestConnectionsHaveAnAge(t *testing.T) {
 		after(30 * time.Minute)
 		send(t, c, 1)
 		k.want(t, 1, 1)
+	})
+	bubble(t, "of a cluster that is closed in the middle", func(t *testing.T) {
+		c, k := aged(t, host{answer: answer(200), after: time.Second}, nil)
+		var wave sync.WaitGroup
+		for range 10 {
+			wave.Go(func() { send(t, c, 9) })
+		}
+		wave.Wait() // nine seconds: the handover has begun and is not over
+		if c.pool.handover.Load() == nil {
+			t.Error("nothing is handed over")
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if k.open != 0 {
+			t.Errorf("%d connections are left open", k.open)
+		}
 	})
 	bubble(t, "of a closed cluster", func(t *testing.T) {
 		c, k := aged(t, host{answer: answer(200)}, nil)

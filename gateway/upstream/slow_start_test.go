@@ -67,13 +67,19 @@ func TestSlowStart(t *testing.T) {
 		w.want(t, " a:1=1 b:1=1")
 	})
 	bubble(t, "of an endpoint that joins", func(t *testing.T) {
-		_, r, w := slow(t, at("a:1")...)
+		c, r, w := slow(t, at("a:1")...)
 		r.set(at("a:1", "b:1")...)
 		for step := 1; step < rampSteps; step++ {
 			w.want(t, fmt.Sprintf(" a:1=10 b:1=%d", step))
+			if eps := c.Endpoints(); eps[0].SlowStart != 0 || eps[1].SlowStart != step*10 {
+				t.Errorf("in step %d they are shown at %d %% and %d %%", step, eps[0].SlowStart, eps[1].SlowStart)
+			}
 			after(time.Second)
 		}
 		w.want(t, " a:1=1 b:1=1")
+		if got := c.Endpoints()[1].SlowStart; got != 0 {
+			t.Errorf("with its full share it is shown at %d %%", got)
+		}
 		_, count := w.last()
 		after(time.Hour)
 		if _, later := w.last(); later != count {

@@ -10,11 +10,11 @@ type ZoneOptions struct {
 }
 
 // choose gives the healthy endpoints of the preferred zone if they are enough,
-// else all healthy ones. Nothing is in between, so that an operator who sees one
+// else all healthy ones, and says whether those have to leave the zone. Nothing is in between, so that an operator who sees one
 // request leave the zone knows what the others do.
-func (z ZoneOptions) choose(members []member, healthy []*gateway.Endpoint) []*gateway.Endpoint {
+func (z ZoneOptions) choose(members []member, healthy []*gateway.Endpoint) (chosen []*gateway.Endpoint, left bool) {
 	if z.Prefer == "" {
-		return healthy
+		return healthy, false
 	}
 	var near []*gateway.Endpoint
 	var known, well int
@@ -29,7 +29,22 @@ func (z ZoneOptions) choose(members []member, healthy []*gateway.Endpoint) []*ga
 		}
 	}
 	if len(near) < max(z.MinEndpoints, 1) || float64(well) < z.MinHealthy*float64(known) {
-		return healthy
+		return healthy, len(near) < len(healthy)
 	}
-	return near
+	return near, false
+}
+
+// LeftZone says of each subset whether its requests leave the preferred zone,
+// because too little of it is healthy; "" is the whole set. It is nil when no
+// zone is preferred.
+func (c *Cluster) LeftZone() map[string]bool {
+	if c.opts.Zone.Prefer == "" {
+		return nil
+	}
+	s := c.set.Load()
+	left := map[string]bool{"": s.all.left}
+	for name, g := range s.subsets {
+		left[name] = g.left
+	}
+	return left
 }

@@ -1,8 +1,11 @@
 package upstream
 
 import (
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/pithead/pithead/gateway"
 )
@@ -46,11 +49,15 @@ func TestZone(t *testing.T) {
 				}
 			}
 			got := ""
-			for _, ep := range tt.zone.choose(members, healthy) {
+			chosen, left := tt.zone.choose(members, healthy)
+			for _, ep := range chosen {
 				got += index[ep]
 			}
 			if got != tt.want {
 				t.Errorf("chose %q, want %q", got, tt.want)
+			}
+			if want := tt.zone.Prefer != "" && slices.ContainsFunc(chosen, func(ep *gateway.Endpoint) bool { return ep.Zone != tt.zone.Prefer }); left != want {
+				t.Errorf("left the zone: %t, want %t", left, want)
 			}
 		})
 	}
@@ -87,5 +94,11 @@ func TestZoneOfSubsets(t *testing.T) {
 		if zones["a"] != strings.Contains(want.zones, "a") || zones["b"] != strings.Contains(want.zones, "b") {
 			t.Errorf("%q goes to zones %v, want %s", subset, zones, want.zones)
 		}
+	}
+	if diff := cmp.Diff(map[string]bool{"": false, "stable": false, "canary": true}, c.LeftZone()); diff != "" {
+		t.Errorf("who leaves the zone (-want +got):\n%s", diff)
+	}
+	if got := start(t, at("127.0.0.1:1"), nil).LeftZone(); got != nil {
+		t.Errorf("without a zone, %v leave it", got)
 	}
 }
