@@ -68,7 +68,8 @@ func readRuns(in io.Reader, out io.Writer) ([]faultRun, error) {
 		}
 		name, inner, _ := strings.Cut(e.Test, "/")
 		if name == "" {
-			if e.Action == "fail" && e.Elapsed == 0 { // it was not built, or none of its tests began
+			failed := func(r faultRun) bool { return r.room == roomOf(e.Package) && r.result == "fail" }
+			if e.Action == "fail" && !slices.ContainsFunc(done, failed) { // it was not built, or left something behind
 				done = append(done, faultRun{room: roomOf(e.Package), name: "(the package)", result: e.Action})
 			}
 			continue

@@ -19,6 +19,8 @@ not an event
 {"Action":"pass","Package":"github.com/pithead/pithead/middleware","Test":"TestFlood","Elapsed":0.2}
 {"Action":"fail","Package":"github.com/pithead/pithead/middleware","Elapsed":0.3}
 {"Action":"fail","Package":"github.com/pithead/pithead/broken","Elapsed":0}
+{"Action":"pass","Package":"github.com/pithead/pithead/leaks","Test":"TestFault3","Elapsed":0.5}
+{"Action":"fail","Package":"github.com/pithead/pithead/leaks","Elapsed":0.5}
 `
 	runs, err := readRuns(strings.NewReader(run), io.Discard)
 	if err != nil {
@@ -27,12 +29,13 @@ not an event
 	var table strings.Builder
 	writeRuns(&table, runs)
 	for _, line := range []string{
-		"- 2 of 4 passed, in 2s.\n",
+		"- 3 of 6 passed, in 2s.\n",
 		"- `TestFault2` in `middleware`: **fail**\n",
 		"|---|\n| fault 1 | 0 of 100 \\| none | `gateway/server` `TestFault1` | pass | 1.5 | part: 100 requests \\| 0 failed |\n" +
 			"| fault 2 |  | `middleware` `TestFault2` | **fail** | 0.2 |  |\n",
 		"| K12 |  | `middleware` `TestFlood` | pass | 0.2 |  |\n",
 		"|  |  | `broken` `(the package)` | **fail** | 0.0 |  |\n",
+		"|  |  | `leaks` `(the package)` | **fail** | 0.0 |  |\n",
 	} {
 		if !strings.Contains(table.String(), line) {
 			t.Errorf("%q is missing in\n%s", line, table.String())

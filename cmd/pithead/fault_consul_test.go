@@ -87,6 +87,7 @@ func TestFault20ColdStart(t *testing.T) {
 // second; the others must not notice.
 func TestFault21Flapping(t *testing.T) {
 	t.Attr("wants", "five minutes of flapping: 0 failed on the others, at most one swap a second")
+	t.Parallel() // with the other one that waits most of the time
 	length := 5 * time.Second
 	if fullFaults() {
 		length = 5 * time.Minute

@@ -159,6 +159,7 @@ func wantAllWell(t *testing.T, answers []answer) {
 // form, under load, and started again; instances come and go as before.
 func TestFault13ConsulAway(t *testing.T) {
 	t.Attr("wants", "0 failed in ten minutes without Consul; used again after 5 s at most")
+	t.Parallel() // with the other one that waits most of the time
 	away := 5 * time.Second
 	if fullFaults() {
 		away = 10 * time.Minute

@@ -39,7 +39,7 @@ func (s *Server) Reload(ctx context.Context, trigger string) (generation uint64,
 // load is the one path by which a configuration comes into use.
 func (s *Server) load(ctx context.Context, trigger string, r *reading) error {
 	old := s.current.Load()
-	if trigger == TriggerFile && s.watched.running(r.sum) {
+	if trigger == TriggerFile && s.watched.back(r) {
 		s.report(trigger, old, nil) // an edit has been taken back
 		return nil
 	}

@@ -78,6 +78,24 @@ func TestFault23WatcherReportsOnce(t *testing.T) {
 	}
 }
 
+// A file that is taken back is what is in use, also if it named files meanwhile that
+// are looked for since then.
+func TestFault23TakenBack(t *testing.T) {
+	h := prepare(t, settings(1, web+ending), say("hello"))
+	h.compile = h.compileReal
+	h.open()
+	named := strings.Replace(web, "web: {", "web: {tls: {certificates: [{cert: gone.pem, key: gone.pem}]}, ", 1)
+	for n := range 3 {
+		put(t, h.path, settings(1, named+ending))
+		h.log.wait(t, "configuration refused", n+1)
+		put(t, h.path, settings(1, web+ending))
+		h.log.wait(t, "configuration is as before", n+1)
+	}
+	if st := h.Status(); st.Generation != 1 || st.Err != nil {
+		t.Errorf("status %+v", st)
+	}
+}
+
 func TestFault24ShrinkGuard(t *testing.T) {
 	h := prepare(t, settings(30, web+ending), say("hello")).open()
 	put(t, h.path, settings(20, web+ending))

@@ -29,6 +29,7 @@ type watched struct {
 	dirs    []string
 	second  []string // certificates and the like, see secondFiles
 	inUse   [32]byte // sum of the generation in use
+	used    []string // what second is for it
 	last    [32]byte // sum of the last load, refused or not
 	changed chan struct{}
 }
@@ -82,11 +83,17 @@ func readBounded(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// running says whether sum is what is in use.
-func (w *watched) running(sum [32]byte) bool {
+// back says whether r is what is in use. If so, whatever a load looked for that was
+// refused since then is forgotten: what counts is again what is in use.
+func (w *watched) back(r *reading) bool {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	return sum == w.inUse
+	inUse, used := w.inUse, w.used
+	w.mu.Unlock()
+	if r.err != nil || sumOf(r.files, used) != inUse {
+		return false
+	}
+	w.use(inUse, r.files, used)
+	return true
 }
 
 // seen says whether sum has been loaded, or refused, last.
@@ -128,7 +135,7 @@ func (w *watched) look(files *config.Files, second []string, last [32]byte, inUs
 	w.mu.Lock()
 	w.dirs, w.second, w.last = slices.Compact(dirs), second, last
 	if inUse != nil {
-		w.inUse = *inUse
+		w.inUse, w.used = *inUse, second
 	}
 	w.mu.Unlock()
 	select {
