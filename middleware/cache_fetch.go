@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -25,13 +26,12 @@ type cacheAsk struct {
 }
 
 // ask is what is known of a request that is not answered from memory. What it holds is
-// its own: it lives longer than the look-up.
+// its own: it lives longer than the look-up, whose memory is the stack's.
 func (m *cache) ask(key []byte, c *httpcache.Context, x *gateway.Exchange, r *http.Request, asks httpcache.Directives, found httpcache.Found) *cacheAsk {
 	a := &cacheAsk{
-		key: slices.Clone(key), context: *c, asks: asks, found: found,
+		key: bytes.Clone(key), context: httpcache.Context{Whole: bytes.Clone(c.Whole), Common: c.Common, Identified: c.Identified, Cookie: c.Cookie}, asks: asks, found: found,
 		arm: [3]string{x.Upstream, x.Arm, x.Subset}, subject: x.Subject,
 	}
-	a.context.Whole = slices.Clone(c.Whole)
 	header, sent := r.Header, x.Again() // x changes while the answer is fetched
 	a.field = func(name string) []string { return sent.UpstreamHeader(header, name) }
 	m.rename(a)

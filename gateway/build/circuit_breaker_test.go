@@ -25,7 +25,8 @@ import (
 type sickly struct {
 	addr   string
 	asked  atomic.Int64
-	visits sync.Map // *visit by the query of the request
+	major  atomic.Int32 // version of HTTP of the last request
+	visits sync.Map     // *visit by the query of the request
 }
 
 // visit is a request that hangs.
@@ -47,8 +48,9 @@ func (s *sickly) hang(r *http.Request) {
 func newSickly(t *testing.T) *sickly {
 	t.Helper()
 	s := new(sickly)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.asked.Add(1)
+		s.major.Store(int32(r.ProtoMajor))
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			panic(http.ErrAbortHandler)
 		}
@@ -72,6 +74,10 @@ func newSickly(t *testing.T) *sickly {
 			s.hang(r)
 		}
 	}))
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetHTTP1(true)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
 	t.Cleanup(server.Close)
 	s.addr = server.Listener.Addr().String()
 	return s

@@ -17,6 +17,11 @@ import (
 
 // whole is a house with nothing fake in it but the upstream.
 func whole(t *testing.T, upstream http.HandlerFunc, route string) *house {
+	return wholeBehind(t, upstream, route, web)
+}
+
+// wholeBehind is whole with listeners of its own.
+func wholeBehind(t *testing.T, upstream http.HandlerFunc, route, listeners string) *house {
 	origin := httptest.NewServer(upstream)
 	t.Cleanup(origin.Close)
 	text := fmt.Sprintf(`access_log: {output: "off"}
@@ -24,7 +29,7 @@ reload: {debounce: 20ms, poll: 100ms}
 upstreams: {u: {discover: {static: {targets: [%q]}}}}
 routes: [{name: r, match: {prefix: /}, to: u%s}]
 `, strings.TrimPrefix(origin.URL, "http://"), route)
-	h := prepare(t, text+web+ending, nil)
+	h := prepare(t, text+listeners+ending, nil)
 	h.compile = func(c *config.Config) (snapshot, error) {
 		snap, err := build.Compile(c, build.Env{Pool: h.pool, Log: h.Server.log, Metrics: h.metrics, Kernel: h.kernel})
 		if err != nil {
