@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"syscall"
 
@@ -54,7 +55,11 @@ func serve(ctx context.Context, path string, log *slog.Logger, ready func(*serve
 	s := server.New(server.Options{
 		Path: path, Metrics: metrics, Log: log, Admin: adminHandler(metrics, log), ListenAdmin: admin.Listen,
 		Secrets: secrets.NewKeeper().Opening,
-		Serving: func(s *server.Server) { ready(s); announcing.Go(func() { announce(ctx, s, log) }) },
+		Serving: func(s *server.Server) {
+			ready(s)
+			announcing.Go(func() { announce(ctx, s, log) })
+			rest(log)
+		},
 	})
 	metrics.CollectUpstreams(func() []obs.UpstreamState {
 		if snap := s.Snapshot(); snap != nil {
@@ -79,6 +84,14 @@ func serve(ctx context.Context, path string, log *slog.Logger, ready func(*serve
 	ballast := make([]byte, ballastSize)
 	defer runtime.KeepAlive(ballast)
 	return s.Run(ctx)
+}
+
+// rest gives back the memory that the start alone needed.
+func rest(log *slog.Logger) {
+	debug.FreeOSMemory()
+	if err := forgetStart(); err != nil {
+		log.Debug(err.Error())
+	}
 }
 
 // ballastSize is the size of a block that is never touched, and so takes no
