@@ -40,7 +40,7 @@ func TestFault19RealConsul(t *testing.T) {
 	agent.Register(realService(t, "orders", b))
 	failures := 3
 	if fullFaults() {
-		failures = 150 // ten minutes and more
+		failures = 220 // ten minutes and more: one for each 3 s
 	}
 	for range failures {
 		if text := (<-w.failures).Error(); strings.Contains(text, token.Secret) {
