@@ -89,7 +89,7 @@ type Claims map[string]any
 func (x *Exchange) Beside() *Exchange {
 	return &Exchange{
 		Request: x.Request, ID: x.ID, Start: x.Start, Listener: x.Listener, Client: x.Client, Trusted: x.Trusted,
-		Scheme: x.Scheme, LocalPort: x.LocalPort,
+		Scheme: x.Scheme, LocalPort: x.LocalPort, Spare: x.Spare,
 		Route: x.Route, Upstream: x.Upstream, Arm: x.Arm, ArmBy: x.ArmBy, Subset: x.Subset, Subject: x.Subject, Claims: x.Claims,
 		Cluster: x.Cluster, Session: x.Session, Retry: x.Retry, Refuge: x.Refuge, Circuit: x.Circuit, Priority: x.Priority, Stored: x.Stored, Deadline: x.Deadline, Pages: x.Pages,
 		Anatomy: Anatomy{Watch: x.Anatomy.Watch, Sampled: x.Anatomy.Sampled},
