@@ -248,7 +248,15 @@ func TestWalkMatches(t *testing.T) {
 }
 
 func TestSurviveDocs(t *testing.T) {
-	if n := walk(t, "../../docs/howto/survive.md"); n < 10 {
+	const page = "../../docs/howto/survive.md"
+	if n := walk(t, page); n < 60 {
 		t.Errorf("only %d commands found", n)
+	}
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(text, []byte("```\n$ ")) {
+		t.Error("there are commands in a fence that is not typed")
 	}
 }
