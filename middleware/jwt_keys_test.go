@@ -135,7 +135,7 @@ func TestJWTFlood(t *testing.T) {
 		h.ServeHTTP(w, gateway.WithExchange(r, &gateway.Exchange{}))
 		return w.Code
 	}
-	good := token(t, "ec", goodClaims(members{"iss": p.URL}))
+	good := token(t, "ec", goodClaims(members{"iss": p.URL, "exp": time.Now().Add(time.Hour).Unix()}))
 	parts := strings.Split(good, ".")
 	junk := func(i int) string {
 		return b64(fmt.Appendf(nil, `{"alg":"ES256","kid":"junk-%d"}`, i)) + "." + parts[1] + "." + parts[2]
