@@ -119,7 +119,7 @@ func (tr *traffic) finish(t *testing.T) {
 func realHouse(t *testing.T, path string) *house {
 	h := prepare(t, "", nil)
 	h.opt.Path, h.path = path, path
-	h.compile = h.compileReal
+	h.compile = h.compileWhole
 	return h.open()
 }
 

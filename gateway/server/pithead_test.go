@@ -10,9 +10,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/pithead/pithead/gateway/build"
-	"github.com/pithead/pithead/gateway/config"
 )
 
 // whole is a house with nothing fake in it but the upstream.
@@ -30,13 +27,7 @@ upstreams: {u: {discover: {static: {targets: [%q]}}}}
 routes: [{name: r, match: {prefix: /}, to: u%s}]
 `, strings.TrimPrefix(origin.URL, "http://"), route)
 	h := prepare(t, text+listeners+ending, nil)
-	h.compile = func(c *config.Config) (snapshot, error) {
-		snap, err := build.Compile(c, build.Env{Pool: h.pool, Log: h.Server.log, Metrics: h.metrics, Kernel: h.kernel})
-		if err != nil {
-			return nil, err
-		}
-		return snap, nil
-	}
+	h.compile = h.compileWhole
 	return h.open()
 }
 

@@ -52,7 +52,7 @@ type Server struct {
 	spare    gateway.Spare
 	memory   memoryGoal
 
-	compile  func(*config.Config) (snapshot, error) // build.Compile
+	compile  func(*config.Config) (snapshot, error) // compileWhole
 	fsnotify func() (*fsnotify.Watcher, error)      // fsnotify.NewWatcher
 
 	current atomic.Pointer[generation]
@@ -97,14 +97,16 @@ func New(opt Options) *Server {
 	}
 	s.life, s.cut = context.WithCancel(context.Background())
 	s.watched.changed = make(chan struct{}, 1)
-	s.compile = func(c *config.Config) (snapshot, error) {
-		snap, err := build.Compile(c, s.buildEnv())
-		if err != nil {
-			return nil, err // a nil *Snapshot must not become a snapshot
-		}
-		return snap, nil
-	}
+	s.compile = s.compileWhole
 	return s
+}
+
+func (s *Server) compileWhole(c *config.Config) (snapshot, error) {
+	snap, err := build.Compile(c, s.buildEnv())
+	if err != nil {
+		return nil, err // a nil *Snapshot must not become a snapshot
+	}
+	return snap, nil
 }
 
 func (s *Server) buildEnv() build.Env {
