@@ -21,6 +21,7 @@ var rooms = map[string][]string{
 	"gateway/kind":                {},
 	"gateway/keep":                {},
 	"gateway/siphash":             {},
+	"gateway/pace":                {},
 	"gateway/sealed":              {},
 	"gateway/jwks":                {"gateway"},
 	"gateway/breaker":             {"gateway"},
@@ -42,9 +43,9 @@ var rooms = map[string][]string{
 	"gateway/demo/ordersv1":       {},
 	"gateway/canon":               {"gateway"},
 	"gateway/obs":                 {"gateway"},
-	"gateway/config":              {"gateway", "gateway/kind"},
+	"gateway/config":              {"gateway", "gateway/kind", "gateway/pace"},
 	"gateway/secrets":             {"gateway", "gateway/config"},
-	"gateway/route":               {"gateway"},
+	"gateway/route":               {"gateway", "gateway/pace"},
 	"gateway/balance":             {"gateway", "gateway/kind", "gateway/siphash"},
 	"gateway/balance/balancetest": {"gateway"},
 	"gateway/upstream":            {"gateway", "gateway/anatomy", "gateway/keep"},
@@ -58,9 +59,9 @@ var rooms = map[string][]string{
 
 	"gateway/build": {
 		"discovery", "gateway", "gateway/anatomy", "gateway/balance", "gateway/breaker", "gateway/canon", "gateway/config", "gateway/httpcache", "gateway/keep", "gateway/kind",
-		"gateway/obs", "gateway/proxy", "gateway/route", "gateway/upstream", "middleware",
+		"gateway/obs", "gateway/pace", "gateway/proxy", "gateway/route", "gateway/upstream", "middleware",
 	},
-	"gateway/server": {"gateway", "gateway/anatomy", "gateway/build", "gateway/config", "gateway/keep", "gateway/obs", "gateway/overload", "gateway/unixsocket"},
+	"gateway/server": {"gateway", "gateway/anatomy", "gateway/build", "gateway/config", "gateway/keep", "gateway/obs", "gateway/overload", "gateway/pace", "gateway/unixsocket"},
 	"gateway/admin":  {"gateway", "gateway/anatomy", "gateway/unixsocket"},
 	"configs":        {},
 	"cmd/pithead": {

@@ -29,6 +29,7 @@ import (
 	"github.com/pithead/pithead/gateway/keep"
 	"github.com/pithead/pithead/gateway/kind"
 	"github.com/pithead/pithead/gateway/obs"
+	"github.com/pithead/pithead/gateway/pace"
 	"github.com/pithead/pithead/gateway/proxy"
 	"github.com/pithead/pithead/gateway/upstream"
 	"github.com/pithead/pithead/middleware"
@@ -51,6 +52,7 @@ type Env struct {
 type compiler struct {
 	Env
 	old      *Snapshot
+	pace     *pace.Pacer // nil when no snapshot serves yet
 	cfg      *config.Config
 	scope    *keep.Scope
 	clusters map[string]*upstream.Cluster
@@ -90,6 +92,7 @@ func Compile(cfg *config.Config, env Env) (*Snapshot, error) {
 	snap.close = sync.OnceValue(c.release)
 	snap.byConfig = make(map[*config.Route]*compiledRoute, len(snap.routes))
 	for i, r := range cfg.Routes {
+		c.pace.Step()
 		snap.byConfig[r] = snap.routes[i]
 	}
 	snap.table, snap.matches = c.table()
@@ -133,11 +136,15 @@ func Mistakes(cfg *config.Config, found error, env Env) error {
 }
 
 func newCompiler(cfg *config.Config, env Env) *compiler {
-	return &compiler{
+	c := &compiler{
 		Env: env, old: env.Old, cfg: cfg, meanings: make(map[string]meaning), scope: env.Pool.Scope(), clusters: make(map[string]*upstream.Cluster),
 		kept:   make(map[*config.Upstream][]string),
 		blocks: make(map[string]kind.Settings[middleware.Env, gateway.Step]), used: make(map[string]bool),
 	}
+	if env.Old != nil {
+		c.pace = pace.New()
+	}
+	return c
 }
 
 // abandon lets go of what was made for a configuration that is refused.
@@ -151,6 +158,7 @@ func (c *compiler) abandon() {
 func (c *compiler) release() error {
 	errs := []error{c.scope.Close()}
 	for _, r := range c.built {
+		c.pace.Step()
 		errs = append(errs, r.release())
 	}
 	return errors.Join(errs...)
@@ -172,6 +180,7 @@ func (c *compiler) wrong(b *config.Block, format string, args ...any) {
 func (c *compiler) canon(routes []*compiledRoute, owned []string) map[string]*canon.Policy {
 	o := canon.Options{Trusted: c.cfg.TrustedProxies, Owned: owned, Keep: c.cfg.KeepHeaders}
 	for i, r := range routes {
+		c.pace.Step()
 		o.AllowEncoded |= r.allow
 		for _, m := range c.cfg.Routes[i].Match {
 			o.AllowTrace = o.AllowTrace || slices.Contains(m.Methods, http.MethodTrace)

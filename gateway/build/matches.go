@@ -28,7 +28,7 @@ func (c *compiler) table() (*route.Table, []matchOf) {
 	if c.old != nil {
 		old = c.old.table
 	}
-	table, err := route.Renew(old, places, func(i int) route.Rule {
+	table, err := route.Renew(old, places, c.pace, func(i int) route.Rule {
 		r := c.cfg.Routes[from[i].route]
 		rule := ruleOf(&r.Match[from[i].match])
 		rule.Name = r.Name

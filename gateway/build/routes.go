@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"runtime"
 	"slices"
 	"sync/atomic"
 
@@ -58,9 +57,9 @@ func (r *compiledRoute) start() (awaited []<-chan struct{}) {
 func (c *compiler) routes(core http.Handler) (all []*compiledRoute, owned []string) {
 	all = make([]*compiledRoute, 0, len(c.cfg.Routes))
 	for _, r := range c.cfg.Routes {
+		c.pace.Step()
 		rt := c.taken(r)
 		if rt == nil {
-			runtime.Gosched() // requests first
 			rt = c.route(r, core)
 		}
 		for name, cluster := range rt.asked {

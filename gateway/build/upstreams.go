@@ -30,6 +30,7 @@ func (c *compiler) upstreams() {
 	log := c.Log // not c: the watches outlive it
 	c.watches, _ = keep.Get(c.scope, "watches", func() (*discovery.Watches, error) { return discovery.NewWatches(log), nil })
 	for _, name := range slices.Sorted(maps.Keys(c.cfg.Upstreams)) {
+		c.pace.Step()
 		if cluster := c.cluster(name, c.cfg.Upstreams[name]); cluster != nil {
 			c.clusters[name] = cluster
 		}

@@ -86,6 +86,7 @@ func (c *Config) checkKeepHeaders(failed map[string]bool) (errs Errors) {
 // checkTargets wants each route to lead somewhere.
 func (c *Config) checkTargets() (errs Errors) {
 	for _, r := range c.Routes {
+		c.doc.pace.Step()
 		if r == nil || r.To == "" {
 			continue
 		}
@@ -100,6 +101,7 @@ func (c *Config) checkTargets() (errs Errors) {
 // timeout gives way to a shorter interval.
 func (c *Config) checkHealth(failed map[string]bool) (errs Errors) {
 	for name, u := range c.Upstreams {
+		c.doc.pace.Step()
 		path := "upstreams." + name + ".health."
 		if u == nil || u.Health == nil || failed[path+"timeout"] || failed[path+"interval"] {
 			continue
@@ -113,8 +115,9 @@ func (c *Config) checkHealth(failed map[string]bool) (errs Errors) {
 }
 
 func (c *Config) checkNames() (errs Errors) {
-	first := make(map[string]*Route)
+	first := make(map[string]*Route, len(c.Routes))
 	for _, r := range c.Routes {
+		c.doc.pace.Step()
 		if r == nil || r.Name == "" {
 			continue
 		}
@@ -130,9 +133,11 @@ func (c *Config) checkNames() (errs Errors) {
 // checkMatches refuses matches that are never reached: for each of their hosts an
 // earlier one, of any route, matches the same requests.
 func (c *Config) checkMatches(failed map[string]bool) (errs Errors) {
-	first := make(map[string]*Match, len(c.Routes))
+	type asked struct{ host, key string }
+	first := make(map[asked]*Match, len(c.Routes))
 	nodes := c.root.node.get("routes").list()
 	for i, r := range c.Routes {
+		c.doc.pace.Step()
 		if r == nil {
 			continue
 		}
@@ -145,9 +150,9 @@ func (c *Config) checkMatches(failed map[string]bool) (errs Errors) {
 			var other *Match
 			reached := false
 			for _, host := range hosts {
-				before, taken := first[host+" "+key]
+				before, taken := first[asked{host, key}]
 				if !taken {
-					first[host+" "+key], reached = m, true
+					first[asked{host, key}], reached = m, true
 					continue
 				}
 				other = cmp.Or(other, before)
@@ -181,6 +186,7 @@ func (c *Config) checkListeners() (errs Errors) {
 		known = []string{defaultName}
 	}
 	for _, r := range c.Routes {
+		c.doc.pace.Step()
 		if r == nil {
 			continue
 		}

@@ -45,7 +45,7 @@ func Parse(f *Files) (*Config, error) {
 // decode is what all ways of parsing have in common. closed says that open only makes
 // what stands for sealed values.
 func (f *Files) decode(open func(sealed string) (string, error), closed bool) (*Config, error) {
-	doc := newDocument(f.files)
+	doc := newDocument(f.files, f.pacer())
 	doc.open, doc.standIns = open, closed
 	errs := f.bad.clone()
 	for _, s := range f.files {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"reflect"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -177,7 +176,6 @@ func (d *decoder) sequence(v reflect.Value, s slot) {
 	}
 	decode := d.one()
 	for i, item := range s.node.items {
-		runtime.Gosched() // requests first: a reload of many routes is in no hurry
 		elem := list.Index(i)
 		d.in("["+strconv.Itoa(i)+"]", func() { decode(elem, slot{node: item}) })
 	}

@@ -23,7 +23,7 @@ type Change struct{ Added, Removed, Changed []string }
 // without being looked at.
 func Diff(old, next *Config) Changes {
 	c := Changes{
-		Routes:     diffNodes(old.routeNodes(), next.routeNodes()),
+		Routes:     diffRoutes(old, next),
 		Upstreams:  diffNodes(old.named("upstreams"), next.named("upstreams")),
 		Middleware: diffNodes(old.named("middleware"), next.named("middleware")),
 		Listeners:  diffNodes(old.named("listeners"), next.named("listeners")),
@@ -46,10 +46,25 @@ func (c *Changes) None() bool {
 	return len(c.Settings) == 0 && !c.Order
 }
 
-func (c *Config) routeNodes() map[string]*node {
-	all := make(map[string]*node, len(c.Routes))
-	for i, n := range c.root.node.get("routes").list() {
-		all[c.Routes[i].Name] = n
+// diffRoutes looks only at what lies between the routes at both ends that are the same:
+// a change of one file is one piece of a long list.
+func diffRoutes(old, next *Config) Change {
+	was, is := old.root.node.get("routes").list(), next.root.node.get("routes").list()
+	same := func(i, j int) bool { return was[i] == is[j] && old.Routes[i].Name == next.Routes[j].Name }
+	from, to, till := 0, len(was), len(is)
+	for from < min(to, till) && same(from, from) {
+		from++
+	}
+	for min(to, till) > from && same(to-1, till-1) {
+		to, till = to-1, till-1
+	}
+	return diffNodes(routeNodes(old.Routes[from:to], was[from:to]), routeNodes(next.Routes[from:till], is[from:till]))
+}
+
+func routeNodes(routes []*Route, nodes []*node) map[string]*node {
+	all := make(map[string]*node, len(nodes))
+	for i, n := range nodes {
+		all[routes[i].Name] = n
 	}
 	return all
 }
@@ -136,9 +151,16 @@ func sameNode(a, b *node) bool {
 	return true
 }
 
+func sameNames(a, b []*Route) bool {
+	return slices.EqualFunc(a, b, func(a, b *Route) bool { return a.Name == b.Name })
+}
+
 // reordered says whether the routes that both have stand in another order, which
 // decides between routes that match equally well.
 func reordered(old, next []*Route) bool {
+	if sameNames(old, next) {
+		return false
+	}
 	place := make(map[string]int, len(old))
 	for i, r := range old {
 		place[r.Name] = i

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/pithead/pithead/gateway/pace"
 )
 
 // document is what all parts of one configuration share: the files, where each
@@ -15,6 +17,7 @@ type document struct {
 	files []*sourceFile
 	order map[*sourceFile]int
 	trees []*node
+	pace  *pace.Pacer // of what is decoded while requests are served; else nil
 
 	open     func(sealed string) (string, error) // opens sealed values; nil: there is nobody who could
 	standIns bool                                // what open returns only stands for what is sealed
@@ -47,9 +50,9 @@ type value struct {
 // shown like any other: an address in use is of no help without it.
 type hidden struct{ text, shown string }
 
-func newDocument(files []*sourceFile) *document {
+func newDocument(files []*sourceFile, p *pace.Pacer) *document {
 	d := &document{
-		files: files, order: make(map[*sourceFile]int, len(files)),
+		files: files, pace: p, order: make(map[*sourceFile]int, len(files)),
 		parts: make(map[*sourceFile]*part), home: new(home),
 		closed: make(map[Pos]bool), secrets: make(map[*node]bool), masks: make(map[*sourceFile][]mask),
 	}

@@ -103,7 +103,7 @@ func (n *node) secretFile(path string) (string, error) {
 			return "", fmt.Errorf("leads into %s", strings.TrimSuffix(tree, "/"))
 		}
 	}
-	data, err := readFile(path)
+	data, err := readFile(path, nil)
 	if err != nil {
 		return "", err
 	}

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/pithead/pithead/gateway/pace"
 )
 
 // Files are the bytes of a configuration: the process file first, then the route
@@ -42,7 +44,8 @@ func FilesOf(name string, data []byte) *Files {
 
 // With adds a file to a configuration in memory and returns it.
 func (f *Files) With(name string, data []byte) *Files {
-	f.files = append(f.files, &sourceFile{name: name, data: data})
+	sum := sync.OnceValue(func() [sha256.Size]byte { return sha256.Sum256(data) })
+	f.files = append(f.files, &sourceFile{name: name, data: data, sum: sum})
 	return f
 }
 
@@ -54,28 +57,42 @@ func Read(path string) (*Files, error) { return (*Files)(nil).Reread(path) }
 // Reread reads the same configuration again. Files that are what they were in f
 // cost no more than that: Parse need not look at them again.
 func (f *Files) Reread(path string) (*Files, error) {
-	data, err := readFile(path)
-	if err != nil {
+	fresh := &Files{again: f != nil}
+	if err := fresh.add(path, f.byName()); err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	fresh := &Files{again: f != nil}
-	fresh.add(path, data, f)
 	fresh.includes = includesOf(fresh.files[0])
 	fresh.follow(f)
 	return fresh, nil
 }
 
-// add is With, but for a file that old has already.
-func (f *Files) add(name string, data []byte, old *Files) {
-	if old != nil {
-		for _, s := range old.files {
-			if s.name == name && bytes.Equal(s.data, data) {
-				f.files = append(f.files, s)
-				return
-			}
-		}
+// add reads a file, or takes over that of old if it is the same.
+func (f *Files) add(name string, old map[string]*sourceFile) error {
+	s, before := old[name], []byte(nil)
+	if s != nil {
+		before = s.data
 	}
-	f.With(name, data)
+	data, err := readFile(name, before)
+	switch {
+	case err != nil:
+		return err
+	case s != nil && bytes.Equal(data, before):
+		f.files = append(f.files, s)
+	default:
+		f.With(name, data)
+	}
+	return nil
+}
+
+func (f *Files) byName() map[string]*sourceFile {
+	if f == nil {
+		return nil
+	}
+	all := make(map[string]*sourceFile, len(f.files))
+	for _, s := range f.files {
+		all[s.name] = s
+	}
+	return all
 }
 
 // parse parses the files that have not been, several at a time. A reload leaves half of
@@ -89,12 +106,22 @@ func (f *Files) parse() {
 	}
 	for range min(cores, len(f.files)) {
 		workers.Go(func() {
+			p := f.pacer()
 			for i := next.Add(1) - 1; i < int64(len(f.files)); i = next.Add(1) - 1 {
+				p.Step()
 				f.files[i].parse()
 			}
 		})
 	}
 	workers.Wait()
+}
+
+// pacer is for work on files that a gateway may be serving.
+func (f *Files) pacer() *pace.Pacer {
+	if !f.again {
+		return nil
+	}
+	return pace.New()
 }
 
 // includesOf finds the include list of a process file. What is wrong with the
@@ -126,6 +153,7 @@ func includesOf(s *sourceFile) []include {
 }
 
 func (f *Files) follow(old *Files) {
+	p, before := f.pacer(), old.byName()
 	seen := map[string]bool{realPath(f.files[0].name): true}
 	for _, inc := range f.includes {
 		names, err := expandGlob(inc.glob)
@@ -135,17 +163,15 @@ func (f *Files) follow(old *Files) {
 			f.idle = append(f.idle, f.files[0].errorAt(inc.at, "include: no file matches %s", inc.glob))
 		}
 		for _, name := range names {
+			p.Step()
 			real := realPath(name)
 			if seen[real] {
 				continue
 			}
 			seen[real] = true
-			data, err := readFile(name)
-			if err != nil {
+			if err := f.add(name, before); err != nil {
 				f.blame(inc, err)
-				continue
 			}
-			f.add(name, data, old)
 		}
 	}
 }
@@ -173,9 +199,9 @@ func expandGlob(pattern string) ([]string, error) {
 	return names, nil
 }
 
-// readFile reads at most one byte more than a file may have, which is enough to
-// refuse it, and never waits for a pipe.
-func readFile(name string) (_ []byte, err error) {
+// readFile reads hardly more than a file may have, which is enough to refuse it, and
+// never waits for a pipe. Of a file that holds what it held before it returns before.
+func readFile(name string, before []byte) (_ []byte, err error) {
 	info, err := os.Stat(name)
 	if err != nil {
 		return nil, err
@@ -188,7 +214,30 @@ func readFile(name string) (_ []byte, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	return io.ReadAll(io.LimitReader(file, maxFile+1))
+	return readOver(file, before)
+}
+
+// readOver keeps nothing of what is read while that is what was there before: most files
+// are the same at most looks.
+func readOver(in *os.File, before []byte) ([]byte, error) {
+	var piece [8 << 10]byte
+	same := 0
+	for {
+		n, err := in.Read(piece[:])
+		if !bytes.HasPrefix(before[same:], piece[:n]) {
+			rest, err := io.ReadAll(io.LimitReader(in, int64(max(0, maxFile+1-same-n))))
+			return slices.Concat(before[:same], piece[:n], rest), err
+		}
+		same += n
+		switch {
+		case err == io.EOF && same == len(before):
+			return before, nil
+		case err == io.EOF:
+			return slices.Clone(before[:same]), nil
+		case err != nil:
+			return nil, err
+		}
+	}
 }
 
 func realPath(name string) string {
@@ -212,7 +261,8 @@ func (f *Files) Sum() [sha256.Size]byte {
 	}
 	for _, s := range f.files {
 		part([]byte(s.name))
-		part(s.data)
+		sum := s.sum()
+		part(sum[:])
 	}
 	for _, e := range f.bad {
 		part([]byte(e.Msg))

@@ -54,6 +54,7 @@ func (d *document) take() {
 
 // element decodes a route or an upstream, or takes it over.
 func (d *decoder) element(v reflect.Value, s slot) {
+	d.doc.pace.Step()
 	key := elementKey{node: s.node}
 	if s.key != nil {
 		key.name = s.key.key

@@ -71,7 +71,7 @@ func (c *Config) Unchecked() int { return len(c.doc.closed) }
 func SecretsOf(f *Files) (s Secrets, err error) {
 	setDefaults(reflect.ValueOf(&s).Elem())
 	file := f.files[0]
-	doc := newDocument(f.files)
+	doc := newDocument(f.files, nil)
 	tree, errs := file.resolve(doc.expand)
 	if tree == nil || tree.get("secrets") == nil {
 		return s, nil

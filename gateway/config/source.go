@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 type sourceFile struct {
 	name string
 	data []byte
+	sum  func() [sha256.Size]byte // of data, once
 
 	split sync.Once
 	clean string

@@ -56,9 +56,17 @@ func find[K comparable, V any](rows []row[K, V], key K) *V {
 func (t *table[K, V]) retain(keep func(K, *V) bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	kept := make([]row[K, V], 0, len(t.all()))
-	for _, r := range t.all() {
-		if keep(r.key, r.value) {
+	rows := t.all()
+	gone := make([]bool, 0, maxSeries) // on the stack: most tables lose nothing at a reload
+	for _, r := range rows {
+		gone = append(gone, !keep(r.key, r.value))
+	}
+	if !slices.Contains(gone, true) {
+		return
+	}
+	kept := make([]row[K, V], 0, len(rows))
+	for i, r := range rows {
+		if !gone[i] {
 			kept = append(kept, r)
 		}
 	}

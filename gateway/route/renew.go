@@ -3,8 +3,9 @@ package route
 import (
 	"cmp"
 	"maps"
-	"runtime"
 	"slices"
+
+	"github.com/pithead/pithead/gateway/pace"
 )
 
 // Place is where a rule of Renew belongs.
@@ -15,32 +16,33 @@ type Place struct {
 
 // Renew is New on top of an older table, which may be nil and stays as it is: a rule
 // whose key is in that one is taken over and not asked for, and so is the index of
-// each host whose rules are the same ones in the same order.
-func Renew(old *Table, places []Place, ask func(i int) Rule) (*Table, error) {
+// each host whose rules are the same ones in the same order. p, which may be nil, says
+// when to let requests go first.
+func Renew(old *Table, places []Place, p *pace.Pacer, ask func(i int) Rule) (*Table, error) {
 	t := &Table{
 		names: make(map[string]*site), suffixes: make(map[string]*site), any: newSite(host{}),
 		rules: make([]*rule, len(places)), known: make(map[any]*rule, len(places)),
 	}
 	var errs RuleErrors
-	for i, p := range places {
-		if taken := old.take(p.Key); taken != nil && t.known[p.Key] == nil {
+	for i, at := range places {
+		p.Step()
+		if taken := old.take(at.Key); taken != nil && t.known[at.Key] == nil {
 			t.rules[i] = taken
 		} else {
-			runtime.Gosched() // requests first
 			c := compiler{rule: &rule{}, index: i}
 			c.compile(ask(i))
 			errs = append(errs, c.errs...)
 			t.rules[i], c.id = c.rule, unplaced
 		}
-		if p.Key != nil {
-			t.known[p.Key] = t.rules[i]
+		if at.Key != nil {
+			t.known[at.Key] = t.rules[i]
 		}
 	}
 	if len(errs) > 0 {
 		return nil, errs
 	}
 	t.number(places)
-	t.index(old)
+	t.index(old, p)
 	return t, nil
 }
 
@@ -83,17 +85,19 @@ func (t *Table) number(places []Place) {
 }
 
 // index makes the index of each host, or takes it over.
-func (t *Table) index(old *Table) {
+func (t *Table) index(old *Table, p *pace.Pacer) {
 	byHost := make(map[host][]*rule, len(t.rules))
 	for _, r := range t.rules {
+		p.Step()
 		for _, h := range r.hosts {
 			byHost[h] = append(byHost[h], r)
 		}
 	}
 	for h, rules := range byHost {
+		p.Step()
 		s := old.site(h)
 		if s == nil || !slices.Equal(s.rules, rules) {
-			s = indexed(h, rules)
+			s = indexed(h, rules, p)
 		}
 		switch {
 		case h.name == "":
@@ -121,7 +125,7 @@ func (t *Table) site(h host) *site {
 }
 
 // indexed makes the index of the rules of a host.
-func indexed(h host, rules []*rule) *site {
+func indexed(h host, rules []*rule, p *pace.Pacer) *site {
 	s := newSite(h)
 	s.rules, s.entries = rules, make([]*entry, len(rules))
 	for i, r := range rules {
@@ -129,6 +133,7 @@ func indexed(h host, rules []*rule) *site {
 	}
 	slices.SortStableFunc(s.entries, precedence)
 	for rank, e := range s.entries {
+		p.Step()
 		e.rank = rank
 		s.add(e)
 	}

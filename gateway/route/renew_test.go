@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/pace"
 )
 
 // TestRenewIsLikeNew changes a list of rules at random and wants a table on top of the
@@ -58,7 +59,7 @@ func TestRenewIsLikeNew(t *testing.T) {
 			places[i], plain[i] = Place{Key: r, Route: i / 2}, *r
 			plain[i].Route = i / 2
 		}
-		next, err := Renew(table, places, func(i int) Rule { return *rules[i] })
+		next, err := Renew(table, places, pace.New(), func(i int) Rule { return *rules[i] })
 		if err != nil {
 			t.Fatal(err)
 		}

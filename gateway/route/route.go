@@ -153,7 +153,7 @@ func New(rules []Rule) (*Table, error) {
 	for i := range rules {
 		places[i].Route = rules[i].Route
 	}
-	return Renew(nil, places, func(i int) Rule { return rules[i] })
+	return Renew(nil, places, nil, func(i int) Rule { return rules[i] })
 }
 
 // precedence orders the entries of one host; those that it has nothing to say of stay

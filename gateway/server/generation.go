@@ -14,6 +14,7 @@ import (
 	"github.com/pithead/pithead/gateway/config"
 	"github.com/pithead/pithead/gateway/keep"
 	"github.com/pithead/pithead/gateway/obs"
+	"github.com/pithead/pithead/gateway/pace"
 )
 
 // snapshot is what a generation needs of *build.Snapshot.
@@ -74,12 +75,18 @@ func (s *Server) newGeneration(c *config.Config) (*generation, error) {
 	return g, nil
 }
 
-// count makes the metric handles of the routes. They are looked up once here
-// and not by each request.
-func (g *generation) count(m *obs.Metrics) {
+// count makes the metric handles of the routes, or takes over those of the generation
+// before. They are looked up once here and not by each request.
+func (g *generation) count(m *obs.Metrics, old *generation) {
+	if old != nil && len(g.changes.Routes.Added)+len(g.changes.Routes.Removed) == 0 {
+		g.routes = old.routes
+		return
+	}
+	p := pace.New()
 	g.routes = make(map[string]*obs.Route, len(g.config.Routes)+1)
 	g.routes[""] = m.Route("")
 	for _, r := range g.config.Routes {
+		p.Step()
 		g.routes[r.Name] = m.Route(r.Name)
 	}
 }

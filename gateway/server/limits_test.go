@@ -45,7 +45,7 @@ type line struct {
 func atRest(h http.HandlerFunc, l *config.Listener) (*Server, *front) {
 	s := New(Options{Metrics: obs.NewMetrics(obs.Build{}), Log: slog.New(slog.DiscardHandler)})
 	g := &generation{snap: &fakeSnapshot{Handler: h}, config: &config.Config{}}
-	g.count(s.metrics)
+	g.count(s.metrics, nil)
 	s.current.Store(g)
 	f := newFront("web", l, &net.TCPAddr{}, s.metrics.Listener("web"), newCaps(s.budget), s.log)
 	f.server.Handler = s.handler(f)

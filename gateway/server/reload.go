@@ -152,7 +152,7 @@ func (s *Server) install(ctx context.Context, g, old *generation) error {
 		g.number = old.number + 1
 	}
 	g.addrs = addrsOf(listeners)
-	g.count(s.metrics)
+	g.count(s.metrics, old)
 	s.current.Store(g)
 	s.open(g, listeners)
 	s.watchPressure(&g.config.Overload)
