@@ -108,8 +108,7 @@ func (f *Files) parse() {
 		workers.Go(func() {
 			p := f.pacer()
 			for i := next.Add(1) - 1; i < int64(len(f.files)); i = next.Add(1) - 1 {
-				p.Step()
-				f.files[i].parse()
+				f.files[i].parse(p)
 			}
 		})
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/pithead/pithead/gateway/pace"
 )
 
 // sourceFile is one file and what is known of its text. Configurations share it
@@ -67,12 +69,12 @@ func (s *sourceFile) line(n int) string {
 func (s *sourceFile) dir() string { return filepath.Dir(s.name) }
 
 // parse makes the tree of the file, once.
-func (s *sourceFile) parse() { s.parsed.Do(func() { s.tree, s.errs = s.read() }) }
+func (s *sourceFile) parse(p *pace.Pacer) { s.parsed.Do(func() { s.tree, s.errs = s.read(p) }) }
 
 // resolve is the tree with each ${...} expanded as it is now. Parts without any
 // are those of the file itself and shared with other configurations.
 func (s *sourceFile) resolve(expand expander) (*node, Errors) {
-	s.parse()
+	s.parse(nil)
 	errs := s.errs.clone()
 	if s.tree == nil || !strings.Contains(s.text(), "$") {
 		return s.tree, errs

@@ -8,6 +8,8 @@ import (
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/pithead/pithead/gateway/pace"
 )
 
 type nodeKind uint8
@@ -105,7 +107,7 @@ func (n *node) what() string {
 type expander func(n *node) error
 
 // read makes the tree of a file: guards, the YAML library, our own nodes.
-func (s *sourceFile) read() (root *node, errs Errors) {
+func (s *sourceFile) read(p *pace.Pacer) (root *node, errs Errors) {
 	if e := s.guardBytes(); e != nil {
 		return nil, Errors{e}
 	}
@@ -114,7 +116,9 @@ func (s *sourceFile) read() (root *node, errs Errors) {
 			root, errs = nil, Errors{s.errorAt(place{1, 1}, "the YAML parser cannot cope with this file: %v", r)}
 		}
 	}()
+	p.Step()
 	tokens := lexer.Tokenize(s.text())
+	p.Step()
 	if e := s.guardTokens(tokens); e != nil {
 		return nil, Errors{e}
 	}
@@ -122,6 +126,7 @@ func (s *sourceFile) read() (root *node, errs Errors) {
 	if err != nil {
 		return nil, Errors{s.parserError(err)}
 	}
+	p.Step()
 	b := treeBuilder{file: s, anchors: make(map[string]*node)}
 	for _, doc := range file.Docs {
 		if doc.Body != nil {

@@ -10,9 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -25,94 +23,6 @@ func often(short, full int) int {
 		return full
 	}
 	return short
-}
-
-// traffic are clients at a fixed rate that keep their connections and take the
-// time of each request.
-type traffic struct {
-	stop   chan struct{}
-	all    sync.WaitGroup
-	done   atomic.Int64
-	failed atomic.Int64
-	first  atomic.Pointer[error]
-
-	mu    sync.Mutex
-	times []time.Duration
-}
-
-func startTraffic(url string, rate int, check func(*http.Response, string) error) *traffic {
-	const clients = 16
-	tr := &traffic{stop: make(chan struct{})}
-	transport := &http.Transport{MaxIdleConnsPerHost: clients, Protocols: new(http.Protocols)}
-	transport.Protocols.SetHTTP1(true)
-	client := &http.Client{Transport: transport, Timeout: patience}
-	for range clients {
-		tr.all.Go(func() {
-			tick := time.NewTicker(clients * time.Second / time.Duration(rate))
-			defer tick.Stop()
-			for {
-				select {
-				case <-tick.C:
-					tr.note(ask(client, url, check))
-				case <-tr.stop:
-					transport.CloseIdleConnections()
-					return
-				}
-			}
-		})
-	}
-	return tr
-}
-
-func ask(client *http.Client, url string, check func(*http.Response, string) error) (time.Duration, error) {
-	begin := time.Now()
-	// POST is never sent twice, so the transport hides no failure.
-	resp, err := client.Post(url, "text/plain", strings.NewReader("x"))
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", resp.Status, body)
-	}
-	if err == nil {
-		err = check(resp, string(body))
-	}
-	return time.Since(begin), err
-}
-
-func (tr *traffic) note(took time.Duration, err error) {
-	tr.done.Add(1)
-	if err != nil {
-		tr.failed.Add(1)
-		tr.first.CompareAndSwap(nil, &err)
-	}
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	tr.times = append(tr.times, took)
-}
-
-// p99 is that of the requests since it was asked last.
-func (tr *traffic) p99() time.Duration {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	times := tr.times
-	tr.times = nil
-	if len(times) == 0 {
-		return 0
-	}
-	slices.Sort(times)
-	return times[len(times)*99/100]
-}
-
-func (tr *traffic) finish(t *testing.T) {
-	t.Helper()
-	close(tr.stop)
-	tr.all.Wait()
-	if n := tr.failed.Load(); n > 0 {
-		t.Errorf("%d of %d requests failed, the first: %v", n, tr.done.Load(), *tr.first.Load())
-	}
 }
 
 // realHouse serves a configuration with nothing fake in it.
@@ -169,7 +79,7 @@ routes:
 	path := filepath.Join(t.TempDir(), "pithead.yaml")
 	put(t, path, text(0))
 	h := realHouse(t, path)
-	tr := startTraffic("http://"+h.addr()+"/", often(300, 2000), func(resp *http.Response, body string) error {
+	tr := startTraffic(h.addr(), "/", often(300, 2000), func(resp *http.Response, body string) error {
 		if got := resp.Header.Get("X-Generation"); got != body || body == "" {
 			return fmt.Errorf("the request was served by generation %q, its answer by %q", body, got)
 		}
@@ -185,16 +95,16 @@ routes:
 	warm, all := 30, often(30, 10_000)
 	reload(1, warm)
 	h.atRest()
-	tr.p99() // what the test itself remembers of requests and reloads is not the gateway's
+	tr.lap() // what the test itself remembers of requests and reloads is not the gateway's
 	h.log.forget()
 	before := measure(t)
 	reload(warm, warm+all)
 	h.atRest()
-	p99 := tr.p99()
+	p99, rate := tr.lap()
 	h.log.forget()
 	after := measure(t)
 	tr.finish(t)
-	t.Logf("%d requests, %d reloads, p99 %s; before %+v, after %+v", tr.done.Load(), h.Status().Generation, p99, before, after)
+	t.Logf("%d requests, %.0f/s, %d reloads, p99 %s; before %+v, after %+v", tr.done.Load(), rate, h.Status().Generation, p99, before, after)
 	t.Run("fault 29: heap and goroutines", func(t *testing.T) {
 		// Requests under way have some of both, hence the floor.
 		if after.heap > before.heap+max(before.heap/20, 512<<10) {
