@@ -1,6 +1,9 @@
 package config
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -89,4 +92,65 @@ routes:
 	if diff := cmp.Diff(Changes{Upstreams: Change{Changed: []string{"a"}}}, Diff(before, after)); diff != "" {
 		t.Errorf("a variable (-want +got):\n%s", diff)
 	}
+}
+
+// TestDiffOfManyFiles: most routes are in files that both configurations share.
+func TestDiffOfManyFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("p.yaml", "include: [\"r.*.yaml\"]\nupstreams: {u: {discover: {static: {targets: [\"127.0.0.1:1\"]}}}}\n")
+	file := func(n int, routes ...string) {
+		text := "routes:\n"
+		for _, name := range routes {
+			text += fmt.Sprintf("  - {name: %[1]s, match: {prefix: /%[1]s}, to: u}\n", name)
+		}
+		write(fmt.Sprintf("r.%d.yaml", n), text)
+	}
+	file(1, "a", "b")
+	file(2, "c", "d")
+	file(3, "e", "f")
+	path := filepath.Join(dir, "p.yaml")
+	files, err := Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := Parse(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := func(name string, change func(), want Changes) {
+		t.Run(name, func(t *testing.T) {
+			old.Offer()
+			change()
+			var err error
+			if files, err = files.Reread(path); err != nil {
+				t.Fatal(err)
+			}
+			next, err := Parse(files)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, Diff(old, next)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			old = next
+		})
+	}
+	changed := func(numbers ...int) (c Change) {
+		for _, n := range numbers {
+			c.Changed = append(c.Changed, filepath.Join(dir, fmt.Sprintf("r.%d.yaml", n)))
+		}
+		return c
+	}
+	f("nothing", func() {}, Changes{})
+	f("one in the middle", func() { file(2, "c", "d1") },
+		Changes{Files: changed(2), Routes: Change{Added: []string{"d1"}, Removed: []string{"d"}}})
+	f("from the first file to the last", func() { file(1, "b"); file(3, "e", "f", "a") }, Changes{Files: changed(1, 3), Order: true})
+	f("fewer at the end", func() { file(3, "e") }, Changes{Files: changed(3), Routes: Change{Removed: []string{"a", "f"}}})
+	f("more at the beginning", func() { file(1, "g", "b") }, Changes{Files: changed(1), Routes: Change{Added: []string{"g"}}})
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -211,5 +212,64 @@ func TestOffer(t *testing.T) {
 
 	if text := next.Errorf(&next.Routes[1].To, "told").Error(); !strings.Contains(text, "a.route.yaml:2:38: told") {
 		t.Errorf("a mistake in what was taken over is told as %q", text)
+	}
+}
+
+// TestRereadOver: a look at a file of which a part is as it was.
+func TestRereadOver(t *testing.T) {
+	long := strings.Repeat("a: 1 # some bytes\n", 2000)
+	path := filepath.Join(t.TempDir(), "p.yaml")
+	f := func(name, before, now string) {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(path, []byte(now), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			old := []byte(before)
+			got, err := readFile(path, old)
+			if err != nil || string(got) != now || string(old) != before {
+				t.Errorf("%d bytes, %v, want %d", len(got), err, len(now))
+			}
+			if before == now && len(now) > 0 && &got[0] != &old[0] {
+				t.Error("what is the same was copied")
+			}
+		})
+	}
+	f("new", "", long)
+	f("the same", long, long)
+	f("emptied", long, "")
+	f("both empty", "", "")
+	f("cut off", long, long[:len(long)-9])
+	f("cut off between two looks", long, long[:8<<10])
+	f("longer", long, long+"b: 2\n")
+	f("another first byte", long, "b"+long[1:])
+	f("another last byte", long, long[:len(long)-1]+"b")
+	f("another byte in the middle", long, long[:20_000]+"b"+long[20_001:])
+}
+
+// TestRereadIsCheap: files that are the same are read and nothing more.
+func TestRereadIsCheap(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"p.yaml": "include: [\"r.*\"]\n", "r.yaml": "routes: [] # " + strings.Repeat("x", 1<<20)} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, "p.yaml")
+	files, err := Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := files.Sum()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	const looks = 20
+	for range looks {
+		if files, err = files.Reread(path); err != nil || files.Sum() != sum {
+			t.Fatalf("another reading, %v", err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if got := (after.TotalAlloc - before.TotalAlloc) / looks; got > 64<<10 {
+		t.Errorf("a look at files that are the same takes %d bytes", got)
 	}
 }
