@@ -156,12 +156,14 @@ func (c *compiler) abandon() {
 
 // release lets go of what the snapshot has in keep.
 func (c *compiler) release() error {
-	errs := []error{c.scope.Close()}
+	err := c.scope.Close()
 	for _, r := range c.built {
 		c.pace.Step()
-		errs = append(errs, r.release())
+		if bad := r.release(); bad != nil {
+			err = errors.Join(err, bad)
+		}
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 // fail records a mistake at a field of the configuration.

@@ -86,11 +86,22 @@ func (t *Table) number(places []Place) {
 
 // index makes the index of each host, or takes it over.
 func (t *Table) index(old *Table, p *pace.Pacer) {
-	byHost := make(map[host][]*rule, len(t.rules))
+	touched, all := t.touched(old, p)
+	if !all {
+		t.names, t.suffixes, t.any = maps.Clone(old.names), maps.Clone(old.suffixes), old.any
+	}
+	byHost := make(map[host][]*rule, len(touched))
 	for _, r := range t.rules {
 		p.Step()
 		for _, h := range r.hosts {
-			byHost[h] = append(byHost[h], r)
+			if all || touched[h] {
+				byHost[h] = append(byHost[h], r)
+			}
+		}
+	}
+	for h := range touched {
+		if byHost[h] == nil {
+			t.forget(h)
 		}
 	}
 	for h, rules := range byHost {
@@ -99,15 +110,74 @@ func (t *Table) index(old *Table, p *pace.Pacer) {
 		if s == nil || !slices.Equal(s.rules, rules) {
 			s = indexed(h, rules, p)
 		}
-		switch {
-		case h.name == "":
-			t.any = s
-		case h.wildcard:
-			t.suffixes[h.name] = s
-			t.longest = max(t.longest, len(h.name))
-		default:
-			t.names[h.name] = s
+		t.keep(s)
+	}
+	for name := range t.suffixes {
+		t.longest = max(t.longest, len(name))
+	}
+}
+
+// touched are the hosts of the rules that old does not have, and of those that only old
+// has. When there is no old one, or others stand in another order, it is all of them.
+func (t *Table) touched(old *Table, p *pace.Pacer) (hosts map[host]bool, all bool) {
+	if old == nil {
+		return nil, true
+	}
+	hosts = make(map[host]bool)
+	touch := func(r *rule) {
+		for _, h := range r.hosts {
+			hosts[h] = true
 		}
+	}
+	last := -1
+	for _, r := range t.rules {
+		p.Step()
+		switch before, has := old.place(r); {
+		case !has:
+			touch(r)
+		case before < last:
+			return nil, true
+		default:
+			last = before
+		}
+	}
+	for _, r := range old.rules {
+		p.Step()
+		if _, stays := t.place(r); !stays {
+			touch(r)
+		}
+	}
+	return hosts, false
+}
+
+// place is where r stands among the rules, if it is one of them.
+func (t *Table) place(r *rule) (at int, has bool) {
+	if r.id >= len(t.places) {
+		return 0, false
+	}
+	at = t.places[r.id].rule
+	return at, t.rules[at] == r
+}
+
+func (t *Table) keep(s *site) {
+	switch {
+	case s.host.name == "":
+		t.any = s
+	case s.host.wildcard:
+		t.suffixes[s.host.name] = s
+	default:
+		t.names[s.host.name] = s
+	}
+}
+
+func (t *Table) forget(h host) {
+	switch {
+	case h.name == "":
+		t.any = newSite(h)
+	case h.wildcard:
+		delete(t.suffixes, h.name)
+	default:
+		delete(t.names, h.name)
 	}
 }
 

@@ -42,7 +42,7 @@ func TestRenewIsLikeNew(t *testing.T) {
 	var rules []*Rule
 	var table *Table
 	sites, shared := 0, 0
-	for range 100 {
+	for range 300 {
 		switch n := random.IntN(4); {
 		case n == 0 && len(rules) > 0:
 			i := random.IntN(len(rules))

@@ -33,7 +33,7 @@ type traffic struct {
 }
 
 func startTraffic(addr, path string, rate int, check func(*http.Response, string) error) *traffic {
-	const clients = 32
+	const clients = 64
 	tr := &traffic{addr: addr, check: check, stop: make(chan struct{}), since: time.Now()}
 	tr.request = fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 1\r\n\r\nx", path, addr)
 	for range clients {
