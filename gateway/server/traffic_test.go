@@ -36,13 +36,21 @@ func startTraffic(addr, path string, rate int, check func(*http.Response, string
 	const clients = 64
 	tr := &traffic{addr: addr, check: check, stop: make(chan struct{}), since: time.Now()}
 	tr.request = fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 1\r\n\r\nx", path, addr)
-	for range clients {
-		tr.all.Go(func() { tr.client(clients * time.Second / time.Duration(rate)) })
+	pause := time.Second / time.Duration(rate)
+	for i := range clients {
+		tr.all.Go(func() { tr.client(time.Duration(i)*pause, clients*pause) })
 	}
 	return tr
 }
 
-func (tr *traffic) client(every time.Duration) {
+// client begins after a while, so that requests come one by one: in a crowd they
+// would wait for one another, and nothing else would show.
+func (tr *traffic) client(after, every time.Duration) {
+	select {
+	case <-time.After(after):
+	case <-tr.stop:
+		return
+	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	var c *caller
