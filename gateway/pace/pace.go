@@ -28,6 +28,6 @@ func (p *Pacer) Step() {
 	if p == nil || time.Since(p.began) < slice {
 		return
 	}
-	time.Sleep(slice)
+	time.Sleep(slice) //nolint:forbidigo // a pause is what it is for
 	p.began = time.Now()
 }
