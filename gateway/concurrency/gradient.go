@@ -38,7 +38,7 @@ const (
 // slower. It compares the mean latency of a window with a baseline, that of the
 // service with little to do:
 //
-//	limit = limit * tolerance * baseline / latency + sqrt(limit) / 2
+//	limit = limit * tolerance * baseline / latency + sqrt(limit) / 4
 //
 // by a fifth down or up at most, and up only while the limit is in use.
 //
@@ -175,7 +175,7 @@ func (g *gradient) follow(now time.Time, mean, peak float64) {
 	case mean < g.baseline:
 		g.baseline += 0.2 * (mean - g.baseline)
 	}
-	next := g.limit*g.bounds.Tolerance*g.baseline/mean + math.Sqrt(g.limit)/2
+	next := g.limit*g.bounds.Tolerance*g.baseline/mean + math.Sqrt(g.limit)/4
 	if next > g.limit && !used {
 		next = g.limit
 	}
