@@ -97,10 +97,10 @@ slow-part: ## stage the three problems of docs/howto/find-the-slow-part.md and s
 .PHONY: faults
 faults: $(BIN)/consul ## the fault runs in full length, about 50 minutes: a table into benchmarks/results/faults.md
 	cd benchmarks && go build -o $(BIN)/benchmarks .
-	@# Those of discovery mostly wait, so they do it beside the others.
+	@# Those of discovery and of the whole daemon mostly wait, so they do it beside the others.
 	set -o pipefail; export PITHEAD_FAULTS=full PITHEAD_CONSUL=$(BIN)/consul PITHEAD_REDIS=$(REDIS); \
 	slow=$$(mktemp); trap 'rm -f $$slow' EXIT; run() { go test -json -race -p 1 -timeout 60m -run 'Fault|FirstLight|Flood' "$$@"; }; \
-	{ run ./discovery/... >$$slow & run $$(go list ./... | grep -v /discovery); wait; cat $$slow; } | $(BIN)/benchmarks faults -out benchmarks/results/faults.md
+	{ run ./discovery/... ./cmd/... >$$slow & run $$(go list ./... | grep -vE '/(discovery|cmd)(/|$$)'); wait; cat $$slow; } | $(BIN)/benchmarks faults -out benchmarks/results/faults.md
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 20s)
