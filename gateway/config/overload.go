@@ -19,7 +19,7 @@ type Overload struct {
 }
 
 // OverloadMemory compares the memory in use with a limit: that of the control group (version 2 or 1) without the
-// page cache, or GOMEMLIMIT. Where there is neither, and no `limit`, nothing is done. An eighth of a control group's limit, 64MiB at
+// page cache, or GOMEMLIMIT. Where there is neither, and no `limit`, nothing is done. A quarter of a control group's limit, 64MiB at
 // most, is kept back, because the kernel ends a process that gets there: the percentages are of the rest. Memory is looked at
 // every 25 ms, and whenever 2 MiB have come from clients. Unless GOMEMLIMIT is set, the garbage collector is told to keep what
 // is in use a twentieth below `close`, so that garbage alone never gets there. Bodies that `retry` keeps take an eighth of the limit

@@ -37,7 +37,7 @@ func findMemory(root string, given uint64) *Memory {
 		return m
 	}
 	if m.group2() || m.group1() {
-		m.room = m.limit - min(m.limit/8, mostKeptBack)
+		m.room = m.limit - min(m.limit/4, mostKeptBack)
 		return m
 	}
 	if limit := debug.SetMemoryLimit(-1); os.Getenv("GOMEMLIMIT") != "" && limit != math.MaxInt64 {

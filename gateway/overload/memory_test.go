@@ -60,8 +60,8 @@ func TestMemoryOfGroups(t *testing.T) {
 			if m == nil || m.limit != c.limit {
 				t.Fatalf("found %+v", m)
 			}
-			if p, ok := m.Pressure(); !ok || math.Abs(p*float64(c.limit-c.limit/8)/float64(c.limit)-c.pressure) > 1e-9 {
-				t.Errorf("pressure %v %t, want %v of seven eighths", p, ok, c.pressure)
+			if p, ok := m.Pressure(); !ok || math.Abs(p*float64(c.limit-c.limit/4)/float64(c.limit)-c.pressure) > 1e-9 {
+				t.Errorf("pressure %v %t, want %v of three quarters", p, ok, c.pressure)
 			}
 			if most, ok := m.Most(); !ok || most < c.pressure {
 				t.Errorf("at most %v %t, with a pressure of %v", most, ok, c.pressure)
