@@ -32,13 +32,15 @@ type traffic struct {
 	since time.Time // of the first of times
 }
 
+// trafficClients is how many there are.
+const trafficClients = 64
+
 func startTraffic(addr, path string, rate int, check func(*http.Response, string) error) *traffic {
-	const clients = 64
 	tr := &traffic{addr: addr, check: check, stop: make(chan struct{}), since: time.Now()}
 	tr.request = fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 1\r\n\r\nx", path, addr)
 	pause := time.Second / time.Duration(rate)
-	for i := range clients {
-		tr.all.Go(func() { tr.client(time.Duration(i)*pause, clients*pause) })
+	for i := range trafficClients {
+		tr.all.Go(func() { tr.client(time.Duration(i)*pause, trafficClients*pause) })
 	}
 	return tr
 }
