@@ -107,16 +107,16 @@ routes:
 	t.Logf("%d requests, %.0f/s, %d reloads, p99 %s; before %+v, after %+v", tr.done.Load(), rate, h.Status().Generation, p99, before, after)
 	t.Run("fault 29: heap and goroutines", func(t *testing.T) {
 		// Requests under way have some of both, hence the floors: each client may have one
-		// more connection, on either side of the gateway. What is lost with reloads is more.
+		// more connection. What is lost with reloads is more.
 		if after.heap > before.heap+max(before.heap/20, 512<<10) {
 			t.Errorf("the heap grew from %d to %d bytes", before.heap, after.heap)
 		}
-		if after.goroutines > before.goroutines+max(before.goroutines/20, 2*trafficClients) {
+		if after.goroutines > before.goroutines+max(before.goroutines/20, trafficClients) {
 			t.Errorf("goroutines grew from %d to %d", before.goroutines, after.goroutines)
 		}
 	})
 	t.Run("fault 30: no descriptors left behind", func(t *testing.T) {
-		if after.files > before.files+2*trafficClients {
+		if after.files > before.files+trafficClients {
 			t.Errorf("descriptors grew from %d to %d", before.files, after.files)
 		}
 	})
