@@ -192,12 +192,12 @@ var stalls = []stall{
 		},
 	},
 	{
-		name: "slow reader", phase: "client_drain", low: 135 * time.Millisecond, high: 400 * time.Millisecond, fault: "client_network", by: [2]string{"user", "user"},
+		name: "slow reader", phase: "client_drain", low: 240 * time.Millisecond, high: 600 * time.Millisecond, fault: "client_network", by: [2]string{"user", "user"},
 		service: func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 8<<20)) },
 		ask: func(_ *dissected, c *caller) {
 			_ = c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 			c.send(plainGet)
-			pause(150 * time.Millisecond)
+			pause(300 * time.Millisecond) // of which the time to fill the buffers between, tens of milliseconds, is not drain
 			c.receive()
 		},
 	},
