@@ -8,6 +8,7 @@ import (
 	"github.com/pithead/pithead/gateway/limiter"
 	"github.com/pithead/pithead/gateway/limiter/shared"
 	"github.com/pithead/pithead/gateway/obs"
+	"github.com/pithead/pithead/gateway/store"
 )
 
 // rateBuckets are what all routes with one block share, and reloads leave alone: a
@@ -15,7 +16,7 @@ import (
 type rateBuckets struct {
 	table  *limiter.Table  // nil if there is a store
 	shared *shared.Limiter // nil if there is none
-	store  *shared.Store
+	store  *store.Redis
 	show   sync.Once
 	forget func()
 }
@@ -23,19 +24,19 @@ type rateBuckets struct {
 // newRateBuckets finds those of a block. Limits of a table may change while it is in use. Buckets in
 // Redis take new limits as they are, so what this gateway knows of them begins anew.
 func newRateBuckets(c RateLimitConfig, limits []limiter.Limit, env Env) (*rateBuckets, error) {
-	key, store := "rate_limit/"+env.Key, (*shared.Store)(nil)
+	key, redis := "rate_limit/"+env.Key, (*store.Redis)(nil)
 	if c.Store != nil {
-		name, found, err := c.Store.Redis.store(env)
+		name, found, err := c.Store.Redis.connection(env)
 		if err != nil {
 			return nil, err
 		}
-		key, store = key+"/"+c.digest(name, limits), found
+		key, redis = key+"/"+c.digest(name, limits), found
 	}
 	buckets, err := keep.Get(env.Keep, key, func() (*rateBuckets, error) {
-		if store == nil {
+		if redis == nil {
 			return &rateBuckets{table: limiter.New(limits, c.MaxKeys)}, nil
 		}
-		return &rateBuckets{store: store, shared: shared.New(store, shared.Settings{
+		return &rateBuckets{store: redis, shared: shared.New(redis, shared.Settings{
 			Name: env.Key, Limits: limits, Cost: c.Cost, Lease: c.lease(limits), OnError: c.OnStoreError,
 			Replicas: int64(c.Store.Replicas), MaxKeys: c.MaxKeys,
 		})}, nil

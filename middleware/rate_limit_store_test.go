@@ -73,7 +73,7 @@ func TestRateLimitStore(t *testing.T) {
 			t.Fatal("the cost is never charged")
 		}
 	}
-	wantMetric(t, envs[0], `pithead_rate_limit_store_up{store="`+server.Addr+`"} 1`)
+	wantMetric(t, envs[0], `pithead_store_up{store="`+server.Addr+`"} 1`)
 	wantMetric(t, envs[0], `pithead_rate_limit_decisions_total{by="local",limiter="route/test/middleware/0"} 0`)
 }
 

@@ -72,7 +72,7 @@ func TestRateLimitStoreTLS(t *testing.T) {
 				t.Errorf("%d pass, want %d", n, want)
 			}
 			if !found {
-				wantMetric(t, env, `pithead_rate_limit_store_up{store="`+server.TLSAddr+`"} 0`)
+				wantMetric(t, env, `pithead_store_up{store="`+server.TLSAddr+`"} 0`)
 			}
 			server.Do("FLUSHALL")
 		})

@@ -28,7 +28,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	failures, skipped, keys := maps.Clone(c.m.failures), maps.Clone(c.m.skipped), c.m.keys
 	introspectors := c.m.introspectors
 	limiters, breakers := c.m.limiters, c.m.breakers
-	limitStores := c.m.limitStores
+	stores := c.m.stores
 	c.m.mu.Unlock()
 
 	c.m.saturation.collect(ch, time.Now())
@@ -42,7 +42,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	collectKeys(ch, keys)
 	collectLimiters(ch, limiters)
 	collectBreakers(ch, breakers)
-	collectLimitStores(ch, limitStores)
+	collectStores(ch, stores)
 	collectIntrospectors(ch, introspectors)
 	c.m.collectLogins(ch)
 	c.m.collectForwardAuths(ch)

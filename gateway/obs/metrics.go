@@ -53,7 +53,7 @@ type Metrics struct {
 	overload     watchers[string, OverloadState]
 	forwardAuths watchers[client, ForwardAuthState]
 	caches       watchers[client, CacheState]
-	limitStores  []*LimitStore // never changed in place
+	stores       []*Store // never changed in place
 }
 
 // NewMetrics makes the metrics of a process.

@@ -48,7 +48,7 @@ func filled() *Metrics {
 	m.WatchBreakers("guard", func() []BreakerState {
 		return []BreakerState{{Name: "guard/orders", Upstream: "orders", State: 3, Transitions: map[string]uint64{"open": 1}, Refused: 2, Failures: 20}}
 	})
-	store := m.LimitStore("10.0.0.5:6379")
+	store := m.Store("10.0.0.5:6379")
 	store.Asked(time.Millisecond, "timeout")
 	l := m.Listener("web")
 	l.Opened()

@@ -49,14 +49,14 @@ var (
 
 	rateLimitDecisionsDesc = desc("rate_limit_decisions_total",
 		"Decisions of a limiter that shares its limits with other gateways, by who has decided: redis, a lease, memory of a refusal, or local, open or closed while Redis is away.", "limiter", "by")
-	limitStoreUpDesc = desc("rate_limit_store_up",
-		"1 while the store of shared rate limits is asked, 0 while it is left alone because it fails.", "store")
-	limitStoreGatewaysDesc = desc("rate_limit_store_gateways",
-		"Gateways that share the store of rate limits, as it has last said.", "store")
-	limitStoreDurationDesc = desc("rate_limit_store_duration_seconds",
-		"Time of a question to the store of rate limits, failed ones included.", "store")
-	limitStoreErrorsDesc = desc("rate_limit_store_errors_total",
-		"Questions to the store of rate limits that failed, by why.", "store", "error")
+	storeUpDesc = desc("store_up",
+		"1 while the store that gateways share is asked, 0 while it is left alone because it fails.", "store")
+	storeGatewaysDesc = desc("store_gateways",
+		"Gateways that share the store, as it has last said.", "store")
+	storeDurationDesc = desc("store_duration_seconds",
+		"Time of a question to the store, failed ones included.", "store")
+	storeErrorsDesc = desc("store_errors_total",
+		"Questions to the store that failed, by why.", "store", "error")
 
 	concurrencyLimitDesc = desc("concurrency_limit",
 		"Requests that a limit lets be under way at a time.", "limiter")
@@ -190,7 +190,7 @@ var collectedDescs = []*prometheus.Desc{
 	upstreamEndpointsDesc, upstreamPanicDesc, upstreamLeftZoneDesc, upstreamWaitingDesc, upstreamRetriesDesc, upstreamHedgesDesc, endpointEjectionsDesc, discoveryAgeDesc, discoveryFailuresDesc, discoverySkippedDesc,
 	jwksAgeDesc, jwksKeysDesc, jwksFailuresDesc,
 	rateLimitedDesc, rateLimitKeysDesc, rateLimitCrowdedDesc, rateLimitDecisionsDesc,
-	limitStoreUpDesc, limitStoreGatewaysDesc, limitStoreDurationDesc, limitStoreErrorsDesc,
+	storeUpDesc, storeGatewaysDesc, storeDurationDesc, storeErrorsDesc,
 	introspectionRequestsDesc, introspectionHitsDesc, introspectionOpenDesc,
 	oidcLoginsDesc, oidcRefreshesDesc, oidcLogoutsDesc, oidcHitsDesc, oidcSizeDesc,
 	forwardAuthRequestsDesc, forwardAuthHitsDesc, forwardAuthOpenDesc,

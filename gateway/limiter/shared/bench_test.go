@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/pithead/pithead/gateway/limiter"
+	"github.com/pithead/pithead/gateway/store"
 	"github.com/pithead/pithead/test/redistest"
 )
 
@@ -13,9 +14,9 @@ var endless = limiter.Limit{Name: "endless", Count: 1_000_000, Per: 1e9, Burst: 
 // One decision of 16 goroutines on two cores about one caller.
 func BenchmarkTake(b *testing.B) {
 	server := redistest.Start(b)
-	each := func(name string, lease int64, prepare func(*Limiter)) {
+	each := func(name string, start func(testing.TB, store.Options) *store.Redis, lease int64, prepare func(*Limiter)) {
 		b.Run(name, func(b *testing.B) {
-			l := limits(started(b, at(server)), lease, endless)
+			l := limits(start(b, at(server)), lease, endless)
 			prepare(l)
 			key, id := l.someone(7)
 			b.ReportAllocs()
@@ -27,10 +28,10 @@ func BenchmarkTake(b *testing.B) {
 			})
 		})
 	}
-	each("lease", 1<<33, func(l *Limiter) { l.admitted(7, 100) })
-	each("round-trip", 0, func(*Limiter) {})
-	each("refused", 0, func(l *Limiter) { l.refuse(7) })
-	each("away", 0, func(l *Limiter) { l.store.ready.Store(false) })
+	each("lease", started, 1<<33, func(l *Limiter) { l.admitted(7, 100) })
+	each("round-trip", started, 0, func(*Limiter) {})
+	each("refused", started, 0, func(l *Limiter) { l.refuse(7) })
+	each("away", gateway, 0, func(*Limiter) {})
 }
 
 // refuse makes a limiter remember a refusal for ever.
@@ -44,7 +45,7 @@ func TestAllocations(t *testing.T) {
 	server := redistest.Start(t)
 	l := limits(started(t, at(server)), 1<<33, endless)
 	key, id := l.someone(7)
-	f := func(name string, want By) {
+	f := func(name string, l *Limiter, want By) {
 		t.Helper()
 		if _, by := l.Take(key, id); by != want {
 			t.Errorf("%s: by %s", name, by)
@@ -56,12 +57,10 @@ func TestAllocations(t *testing.T) {
 	g := &grant{leased: 1 << 40, until: 1 << 62}
 	g.left.Store(1 << 40)
 	l.callers.get(key).grant.Store(g)
-	f("a lease", ByLease)
+	f("a lease", l, ByLease)
 	l.refuse(7)
-	f("a refusal", ByMemory)
-	l.callers.get(key).grant.Store(nil)
-	l.store.ready.Store(false)
-	f("without Redis", ByLocal)
+	f("a refusal", l, ByMemory)
+	f("without Redis", limits(gateway(t, at(server)), 1<<33, endless), ByLocal)
 	if n := testing.AllocsPerRun(100, func() { l.Hash(id) }); n != 0 {
 		t.Errorf("a hash: %v allocations", n)
 	}

@@ -10,11 +10,12 @@ import (
 
 	"github.com/pithead/pithead/gateway/limiter"
 	"github.com/pithead/pithead/gateway/obs"
+	"github.com/pithead/pithead/gateway/store"
 	"github.com/pithead/pithead/test/redistest"
 )
 
 // shortly is a store that waits as long as one in use.
-func shortly(s *redistest.Server) Options {
+func shortly(s *redistest.Server) store.Options {
 	o := at(s)
 	o.Timeout = 20 * time.Millisecond
 	return o
@@ -51,8 +52,8 @@ func TestFaultStore(t *testing.T) {
 			if d := l.Decisions(); d["local"] != before["local"]+60 {
 				t.Errorf("decisions %v after %v: Redis is asked while it is away", d, before)
 			}
-			if p := s.why.Load(); p == nil || s.wrong(*p) != wrong {
-				t.Errorf("the error is %v, want %s", *p, wrong)
+			if word, err := s.Failure(); word != wrong {
+				t.Errorf("the error is %v, want %s", err, wrong)
 			}
 			mend(server)
 			start := time.Now()
@@ -93,8 +94,8 @@ func TestWrongType(t *testing.T) {
 		if n := l.admitted(8, 120); n != 100 || !s.Ready() {
 			t.Errorf("%d of another caller pass, want 100", n)
 		}
-		if p := s.why.Load(); p == nil || s.wrong(*p) != "wrong_type" {
-			t.Errorf("the error is %v", *p)
+		if word, err := s.Failure(); word != "wrong_type" {
+			t.Errorf("the error is %v", err)
 		}
 	})
 }
@@ -157,7 +158,7 @@ func TestGateways(t *testing.T) {
 func TestLog(t *testing.T) {
 	server := redistest.Start(t)
 	var log strings.Builder
-	s := NewStore(shortly(server), obs.NewMetrics(obs.Build{}).LimitStore("a"), textLog(&log))
+	s := store.New(shortly(server), obs.NewMetrics(obs.Build{}).Store("a"), textLog(&log))
 	awaitReady(t, s)
 	l := limits(s, 0, slow)
 	server.Kill()
@@ -185,8 +186,11 @@ func TestFaultRedisUnderLoad(t *testing.T) {
 	server := redistest.Start(t)
 	limit := perSecond(1000, 500)
 	var gateways []*Limiter
+	var counts []*obs.Store
 	for range 3 {
-		gateways = append(gateways, New(started(t, shortly(server)), Settings{Name: "fair", Limits: []limiter.Limit{limit}, Cost: 1, OnError: OnErrorLocal, Replicas: 3, MaxKeys: 100}))
+		o := shortly(server)
+		counts = append(counts, obs.NewMetrics(obs.Build{}).Store(o.Name()))
+		gateways = append(gateways, New(startedWith(t, o, counts[len(counts)-1]), Settings{Name: "fair", Limits: []limiter.Limit{limit}, Cost: 1, OnError: OnErrorLocal, Replicas: 3, MaxKeys: 100}))
 	}
 	var passed, all, dead, late atomic.Int64
 	var down atomic.Bool
@@ -228,15 +232,15 @@ func TestFaultRedisUnderLoad(t *testing.T) {
 		t.Errorf("%d of %d pass in %s, want up to %.0f", n, all.Load(), took, most)
 	}
 	waited := uint64(0)
-	for _, l := range gateways {
-		waited += l.store.metrics.Failures()
+	for _, c := range counts {
+		waited += c.Failures()
 	}
 	t.Logf("%d of %d pass in %s, at most %.0f may; %d of %d without Redis took more than 5 ms; %d questions failed", passed.Load(), all.Load(), took, most, late.Load(), dead.Load(), waited)
 	if full && late.Load()*100 > dead.Load() {
 		t.Errorf("without Redis %d of %d decisions took more than 5 ms", late.Load(), dead.Load())
 	}
 	// Each gateway looks for Redis while it is away in two of the phases.
-	if looks := len(gateways) * int(2*phase/retry); waited > uint64(200+looks) {
+	if looks := len(gateways) * int(2*phase/(250*time.Millisecond)); waited > uint64(200+looks) {
 		t.Errorf("%d questions failed: gateways go on asking a Redis that is away", waited)
 	}
 }

@@ -27,7 +27,7 @@ func (l *Limiter) join(c *caller, requests int64) (f *flight, first bool) {
 	defer c.mu.Unlock()
 	if f = c.next; f == nil {
 		f = &flight{before: c.running, done: make(chan struct{})}
-		f.ctx, f.cancel = context.WithTimeout(l.store.ctx, l.store.options.Timeout)
+		f.ctx, f.cancel = l.store.Within()
 		c.next, first = f, true
 	}
 	f.asked += requests
@@ -63,7 +63,7 @@ func (l *Limiter) fly(c *caller, f *flight, key string) {
 func (l *Limiter) question(c *caller, f *flight, key string) {
 	now := l.now()
 	more, changes, undo := l.settle(c, f.asked, now)
-	a, err := l.store.ask(f.ctx, key, f.asked+more, l.limits, changes)
+	a, err := l.ask(f.ctx, key, f.asked+more, changes)
 	if err != nil {
 		undo()
 		f.err = err

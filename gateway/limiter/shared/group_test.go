@@ -1,7 +1,6 @@
 package shared
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -64,10 +63,11 @@ func TestFaultCluster(t *testing.T) {
 		l := limits(s, 0, slow)
 		await(t, func() bool {
 			l.admitted(7, 1)
-			return s.why.Load() != nil
+			_, err := s.Failure()
+			return err != nil
 		})
-		if p := s.why.Load(); s.wrong(*p) != "cluster" {
-			t.Errorf("the error is %v", *p)
+		if word, err := s.Failure(); word != "cluster" {
+			t.Errorf("the error is %v", err)
 		}
 	})
 	t.Run("R10: a cluster that is down", func(t *testing.T) {
@@ -87,10 +87,10 @@ func TestFaultCluster(t *testing.T) {
 		if n := l.admitted(99, 200); n != 100 {
 			t.Errorf("%d pass, want all of one gateway", n)
 		}
-		if p := s.why.Load(); p == nil {
+		if _, err := s.Failure(); err == nil {
 			t.Error("no error is known")
 		} else {
-			t.Log(fmt.Sprint(*p))
+			t.Log(err)
 		}
 	})
 }

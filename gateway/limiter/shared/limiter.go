@@ -1,14 +1,13 @@
 package shared
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/pithead/pithead/gateway/limiter"
+	"github.com/pithead/pithead/gateway/store"
 )
 
 const (
@@ -62,7 +61,7 @@ type Settings struct {
 type Limiter struct {
 	Settings
 
-	store    *Store
+	store    *store.Redis
 	prefix   string
 	limits   []measure
 	cost     int64
@@ -83,9 +82,9 @@ type Limiter struct {
 }
 
 // New makes a limiter.
-func New(store *Store, s Settings) *Limiter {
+func New(redis *store.Redis, s Settings) *Limiter {
 	l := &Limiter{
-		Settings: s, store: store, prefix: store.options.Prefix + ":" + s.Name + ":", cost: s.Cost, lease: s.Lease / s.Cost,
+		Settings: s, store: redis, prefix: redis.Prefix() + ":" + s.Name + ":", cost: s.Cost, lease: s.Lease / s.Cost,
 		callers: newCallers(s.MaxKeys), seed: maphash.MakeSeed(), zero: time.Now(),
 	}
 	for _, one := range s.Limits {
@@ -230,17 +229,13 @@ func (l *Limiter) Charge(key uint64, id []byte, tokens int64) {
 		return // those who ask next tell
 	}
 	name := l.name(id)
-	if !l.store.spawn(func() { l.fly(c, f, name) }) {
+	if !l.store.Spawn(func() { l.fly(c, f, name) }) {
 		l.fly(c, f, name) // it ends at once
 	}
 }
 
 // name is that of a bucket in Redis. Nobody who reads it learns who the caller is.
-func (l *Limiter) name(id []byte) string {
-	room := make([]byte, 0, 512)
-	sum := sha256.Sum256(append(append(room, l.store.secret[:]...), id...))
-	return l.prefix + base64.RawURLEncoding.EncodeToString(sum[:16])
-}
+func (l *Limiter) name(id []byte) string { return l.prefix + l.store.Hide(id) }
 
 // Levels tells how full the bucket of a caller is, by limit, as far as is known here. It
 // adds to all.

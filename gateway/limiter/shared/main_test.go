@@ -12,6 +12,7 @@ import (
 
 	"github.com/pithead/pithead/gateway/limiter"
 	"github.com/pithead/pithead/gateway/obs"
+	"github.com/pithead/pithead/gateway/store"
 	"github.com/pithead/pithead/test/redistest"
 )
 
@@ -28,14 +29,19 @@ func perDay(count int64) limiter.Limit {
 	return limiter.Limit{Name: "per-day", Count: count, Per: 24 * time.Hour, Burst: count}
 }
 
-func at(s *redistest.Server) Options {
-	return Options{Addresses: []string{s.Addr}, PoolSize: 16, Timeout: patience, Prefix: "pithead"}
+func at(s *redistest.Server) store.Options {
+	return store.Options{Addresses: []string{s.Addr}, PoolSize: 16, Timeout: patience, Prefix: "pithead"}
 }
 
 // gateway is a store of its own, as another process would have it.
-func gateway(t testing.TB, o Options) *Store {
+func gateway(t testing.TB, o store.Options) *store.Redis {
 	t.Helper()
-	s := NewStore(o, obs.NewMetrics(obs.Build{}).LimitStore(o.Name()), textLog(t.Output()))
+	return gatewayWith(t, o, obs.NewMetrics(obs.Build{}).Store(o.Name()))
+}
+
+func gatewayWith(t testing.TB, o store.Options, counts *obs.Store) *store.Redis {
+	t.Helper()
+	s := store.New(o, counts, textLog(t.Output()))
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -47,14 +53,19 @@ func gateway(t testing.TB, o Options) *Store {
 func textLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
 // started is a store that has found Redis.
-func started(t testing.TB, o Options) *Store {
+func started(t testing.TB, o store.Options) *store.Redis {
 	t.Helper()
-	s := gateway(t, o)
+	return startedWith(t, o, obs.NewMetrics(obs.Build{}).Store(o.Name()))
+}
+
+func startedWith(t testing.TB, o store.Options, counts *obs.Store) *store.Redis {
+	t.Helper()
+	s := gatewayWith(t, o, counts)
 	awaitReady(t, s)
 	return s
 }
 
-func awaitReady(t testing.TB, s *Store) {
+func awaitReady(t testing.TB, s *store.Redis) {
 	t.Helper()
 	select {
 	case <-s.Start():
@@ -81,7 +92,7 @@ func await(t testing.TB, ok func() bool) {
 }
 
 // limits makes a limiter of one block.
-func limits(s *Store, lease int64, limits ...limiter.Limit) *Limiter {
+func limits(s *store.Redis, lease int64, limits ...limiter.Limit) *Limiter {
 	return New(s, Settings{Name: "fair", Limits: limits, Cost: 1, Lease: lease, OnError: OnErrorLocal, MaxKeys: 1000})
 }
 

@@ -2,14 +2,10 @@ package shared
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strconv"
-	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/pithead/pithead/gateway/limiter"
+	"github.com/pithead/pithead/gateway/store"
 )
 
 // The bucket of KEYS[1]. ARGV[1] is how many requests want to pass; then, for each
@@ -19,7 +15,7 @@ import (
 // What is missing shrinks with the clock of Redis, and a clock that is set back,
 // or that of a replica which has taken over, only lets it shrink later. Sums stay below
 // 2^53, up to which numbers of Lua are whole, for 104 days.
-var takeScript = redis.NewScript(`
+var takeScript = store.NewScript(`
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local limits = (#ARGV - 1) / 5
@@ -55,17 +51,6 @@ end
 return answer
 `)
 
-// The gateways that KEYS[1] knows: ARGV[1] is there, and counts for ARGV[2] milliseconds. It
-// writes, so that a replica that cannot be written to is no store that is back.
-var presentScript = redis.NewScript(`
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZADD', KEYS[1], now, ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return redis.call('ZCARD', KEYS[1])
-`)
-
 // measure is a limit as the script has it, in nanoseconds.
 type measure struct {
 	limiter.Limit
@@ -88,51 +73,30 @@ type answer struct {
 	missing [limiter.MaxLimits]int64
 }
 
-var errAnswer = errors.New("redis has answered the script with something else")
-
 // ask runs the script. changes has a time for each limit.
-func (s *Store) ask(ctx context.Context, key string, requests int64, limits []measure, changes [limiter.MaxLimits]int64) (answer, error) {
+func (l *Limiter) ask(ctx context.Context, key string, requests int64, changes [limiter.MaxLimits]int64) (a answer, err error) {
+	limits := l.limits
 	args := make([]any, 1, 1+5*len(limits))
 	args[0] = requests
 	for i, l := range limits {
 		args = append(args, l.Name, l.each, l.room, l.most, changes[i])
 	}
-	numbers, err := s.run(ctx, takeScript, key, args)
-	if err != nil {
-		return answer{}, err
-	}
-	if len(numbers) != 3+len(limits) || numbers[0] < 0 || numbers[0] > requests || numbers[1] < 0 || numbers[1] > int64(len(limits)) {
-		return answer{}, fmt.Errorf("%w: %d", errAnswer, numbers)
-	}
-	a := answer{granted: numbers[0], limit: max(int(numbers[1])-1, 0), wait: numbers[2]}
-	copy(a.missing[:], numbers[3:])
-	return a, nil
-}
-
-// run is one call, which the breaker and the metrics see. Cluster nodes find the key in
-// the script's keys.
-func (s *Store) run(ctx context.Context, script *redis.Script, key string, args []any) ([]int64, error) {
-	start := time.Now()
-	numbers, err := s.breaker.Execute(func() ([]int64, error) {
-		v, err := script.Run(ctx, s.client, []string{key}, args...).Result()
+	err = l.store.Run(ctx, takeScript, key, args, func(v any) error {
+		numbers, err := integers(v)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		return integers(v)
+		if len(numbers) != 3+len(limits) || numbers[0] < 0 || numbers[0] > requests || numbers[1] < 0 || numbers[1] > int64(len(limits)) {
+			return fmt.Errorf("%w: %d", store.ErrAnswer, numbers)
+		}
+		a = answer{granted: numbers[0], limit: max(int(numbers[1])-1, 0), wait: numbers[2]}
+		copy(a.missing[:], numbers[3:])
+		return nil
 	})
-	if !broken(err) {
-		s.metrics.Asked(time.Since(start), s.wrong(err))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("ask redis: %w", err)
-	}
-	return numbers, nil
+	return a, err
 }
 
 func integers(v any) ([]int64, error) {
-	if n, ok := v.(int64); ok {
-		return []int64{n}, nil
-	}
 	list, ok := v.([]any)
 	numbers := make([]int64, len(list))
 	for i, one := range list {
@@ -141,9 +105,7 @@ func integers(v any) ([]int64, error) {
 		numbers[i] = n
 	}
 	if !ok {
-		return nil, fmt.Errorf("%w: %T", errAnswer, v)
+		return nil, fmt.Errorf("%w: %T", store.ErrAnswer, v)
 	}
 	return numbers, nil
 }
-
-func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

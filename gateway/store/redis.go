@@ -1,10 +1,12 @@
-package shared
+package store
 
 import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"strings"
@@ -31,13 +33,13 @@ const (
 	attempts = 4                      // to find it for the first time, before the log tells
 )
 
-// Store is a Redis at work: its connections, and whether it is worth asking. Limiters share
-// it. It is safe for use by several goroutines.
-type Store struct {
+// Redis is a server at work, or a group of them: its connections, and whether it is worth asking.
+// It is safe for use by several goroutines.
+type Redis struct {
 	options Options
 	client  redis.UniversalClient
-	breaker *gobreaker.CircuitBreaker[[]int64]
-	metrics *obs.LimitStore
+	breaker *gobreaker.CircuitBreaker[any]
+	metrics *obs.Store
 	log     *slog.Logger
 	id      string            // of this gateway, among those that Redis knows
 	secret  [sha256.Size]byte // of the names of keys
@@ -56,14 +58,14 @@ type Store struct {
 	why      atomic.Pointer[error] // the last failure
 }
 
-// NewStore makes a store. It connects to nobody before Start.
-func NewStore(o Options, metrics *obs.LimitStore, log *slog.Logger) *Store {
-	s := &Store{
+// New makes one. It connects to nobody before Start.
+func New(o Options, metrics *obs.Store, log *slog.Logger) *Redis {
+	s := &Redis{
 		options: o, metrics: metrics, log: log.With("store", o.Name()), id: rand.Text(),
 		secret: sha256.Sum256([]byte(o.Prefix + "\x00" + o.Password)), found: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
-	s.breaker = gobreaker.NewCircuitBreaker[[]int64](gobreaker.Settings{
+	s.breaker = gobreaker.NewCircuitBreaker[any](gobreaker.Settings{
 		Name: o.Name(), MaxRequests: 1, Timeout: breakerPause,
 		Interval: breakerWindow, BucketPeriod: breakerStep, // without them old failures would count for ever
 		ReadyToTrip: func(n gobreaker.Counts) bool {
@@ -81,16 +83,16 @@ func NewStore(o Options, metrics *obs.LimitStore, log *slog.Logger) *Store {
 
 // Start connects to Redis, and looks after it until Close. It may be called again, and
 // returns what is closed once Redis has answered.
-func (s *Store) Start() <-chan struct{} {
+func (s *Redis) Start() <-chan struct{} {
 	s.begin.Do(func() {
 		s.client = s.options.connect()
-		s.spawn(s.attend)
+		s.Spawn(s.attend)
 	})
 	return s.found
 }
 
-// spawn runs f beside the caller, unless the store is closed.
-func (s *Store) spawn(f func()) bool {
+// Spawn runs f beside the caller until Close, which waits for it; not if there was one.
+func (s *Redis) Spawn(f func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ctx.Err() != nil {
@@ -102,7 +104,7 @@ func (s *Store) spawn(f func()) bool {
 
 // attend tells Redis that the gateway is there, and finds out whether Redis is: no request
 // has to try.
-func (s *Store) attend() {
+func (s *Redis) attend() {
 	for tries := 1; ; tries++ {
 		err := s.tell()
 		wait := presence
@@ -113,7 +115,7 @@ func (s *Store) attend() {
 			return
 		default:
 			if wait = retry; tries == attempts && !s.ready.Load() && !s.told.Swap(true) {
-				s.log.Warn("the store of rate limits cannot be reached", "error", err)
+				s.log.Warn("the store cannot be reached", "error", err)
 			}
 		}
 		if !s.ready.Load() {
@@ -129,21 +131,24 @@ func (s *Store) attend() {
 }
 
 // tell is one sign of life.
-func (s *Store) tell() error {
+func (s *Redis) tell() error {
 	ctx, cancel := context.WithTimeout(s.ctx, s.options.Timeout)
 	defer cancel()
-	numbers, err := s.run(ctx, presentScript, s.present(), []any{s.id, milliseconds(absence)})
-	if err == nil && len(numbers) == 1 {
-		s.gateways.Store(max(numbers[0], 1))
-		s.metrics.Gateways(numbers[0])
-	}
-	return err
+	return s.Run(ctx, presentScript, s.present(), []any{s.id, milliseconds(absence)}, func(answer any) error {
+		n, ok := answer.(int64)
+		if !ok {
+			return fmt.Errorf("%w: %T", ErrAnswer, answer)
+		}
+		s.gateways.Store(max(n, 1))
+		s.metrics.Gateways(n)
+		return nil
+	})
 }
 
-func (s *Store) present() string { return s.options.Prefix + ":gateways" }
+func (s *Redis) present() string { return s.options.Prefix + ":gateways" }
 
 // back is called after each sign of life.
-func (s *Store) back() {
+func (s *Redis) back() {
 	if s.breaker.State() != gobreaker.StateClosed || s.ready.Swap(true) {
 		return
 	}
@@ -154,12 +159,12 @@ func (s *Store) back() {
 		close(s.found)
 	}
 	if s.told.Swap(false) {
-		s.log.Info("the store of rate limits is back")
+		s.log.Info("the store is back")
 	}
 }
 
 // away is called when the breaker has opened.
-func (s *Store) away() {
+func (s *Redis) away() {
 	if !s.ready.Swap(false) {
 		return
 	}
@@ -168,22 +173,27 @@ func (s *Store) away() {
 	case s.wake <- struct{}{}:
 	default:
 	}
-	var why error
-	if p := s.why.Load(); p != nil {
-		why = *p
-	}
 	s.told.Store(true)
-	s.log.Warn("the store of rate limits is away", "error", why)
+	_, why := s.Failure()
+	s.log.Warn("the store is away", "error", why)
+}
+
+// Failure is what the last question has failed by that did, and a word for it; nil if none has.
+func (s *Redis) Failure() (word string, err error) {
+	if p := s.why.Load(); p != nil {
+		return wordFor(*p), *p
+	}
+	return "", nil
 }
 
 // Ready says whether Redis answers, as far as is known.
-func (s *Store) Ready() bool { return s.ready.Load() }
+func (s *Redis) Ready() bool { return s.ready.Load() }
 
 // Gateways is how many share the store, as far as Redis has last told.
-func (s *Store) Gateways() int64 { return max(s.gateways.Load(), 1) }
+func (s *Redis) Gateways() int64 { return max(s.gateways.Load(), 1) }
 
 // Close ends all questions and takes the gateway out of those that Redis knows.
-func (s *Store) Close() error {
+func (s *Redis) Close() error {
 	s.begin.Do(func() {}) // whoever comes now is too late
 	s.mu.Lock()
 	s.stop()
@@ -210,11 +220,15 @@ func broken(err error) bool {
 }
 
 // wrong is a word for an error, for metrics; "" for none. It remembers the error.
-func (s *Store) wrong(err error) string {
+func (s *Redis) wrong(err error) string {
 	if err == nil {
 		return ""
 	}
 	s.why.Store(&err)
+	return wordFor(err)
+}
+
+func wordFor(err error) string {
 	netErr, isNet := errors.AsType[net.Error](err)
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -233,7 +247,7 @@ func (s *Store) wrong(err error) string {
 		return "full"
 	case isWrongType(err):
 		return "wrong_type"
-	case errors.Is(err, errAnswer):
+	case errors.Is(err, ErrAnswer):
 		return "answer"
 	}
 	return "connection"
@@ -250,4 +264,20 @@ func isMoved(err error) bool {
 }
 
 // Name is what metrics and logs call the store.
-func (s *Store) Name() string { return s.options.Name() }
+func (s *Redis) Name() string { return s.options.Name() }
+
+// Prefix is what the names of all keys begin with.
+func (s *Redis) Prefix() string { return s.options.Prefix }
+
+// Within is a context for one question. It ends with the store, too.
+func (s *Redis) Within() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(s.ctx, s.options.Timeout)
+}
+
+// Hide is what a text is called in the names of keys. Nobody who reads it learns what the text is
+// without the password.
+func (s *Redis) Hide(text []byte) string {
+	room := make([]byte, 0, 512)
+	sum := sha256.Sum256(append(append(room, s.secret[:]...), text...))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
