@@ -1,6 +1,7 @@
 package pithead_test
 
 import (
+	"crypto/x509"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -142,6 +143,13 @@ func certificates(t *testing.T, names ...string) string {
 	if err := os.WriteFile(filepath.Join(dir, "consul.token"), []byte("not-a-token\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	certtest.Write(t, dir, names...)
+	for _, name := range names {
+		cert, key := certtest.Pair(t, &x509.Certificate{DNSNames: []string{name, "*." + name}})
+		for file, data := range map[string][]byte{name + ".pem": cert, name + ".key": key} {
+			if err := os.WriteFile(filepath.Join(dir, file), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	return dir
 }

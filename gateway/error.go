@@ -34,7 +34,7 @@ type Error struct {
 	Cause      Cause         // who caused it
 	Err        error         // for the log only; may be nil
 	RetryAfter time.Duration // > 0 becomes Retry-After
-	Close      bool          // close the HTTP/1 connection after the answer
+	Close      bool          // close the HTTP/1 connection after the answer; with 421 an HTTP/2 one, too
 	Allow      string        // for 405: the value of Allow
 	GRPC       int           // status of gRPC calls; 0 is the one that Status maps to
 	Challenge  string        // for 401 and 403: the value of WWW-Authenticate

@@ -50,7 +50,8 @@ func Fail(w http.ResponseWriter, r *http.Request, err error) {
 	if e.Challenge != "" {
 		h.Set("WWW-Authenticate", e.Challenge)
 	}
-	if e.Close && r.ProtoMajor == 1 {
+	// Of a connection over HTTP/2 one bad stream says nothing, but 421 is about all of them.
+	if e.Close && (r.ProtoMajor == 1 || e.Status == http.StatusMisdirectedRequest) {
 		h.Set("Connection", "close")
 	}
 	if IsGRPC(r) {

@@ -45,7 +45,7 @@ func (s *certificateSet) get(hello *tls.ClientHelloInfo) (*tls.Certificate, erro
 }
 
 func (s *certificateSet) choose(sni string) *tls.Certificate {
-	if best := s.best(strings.TrimSuffix(strings.ToLower(sni), ".")); len(best) > 0 {
+	if best := s.best(foldSNI(sni)); len(best) > 0 {
 		return best[0]
 	}
 	return s.first

@@ -15,43 +15,47 @@ import (
 	"github.com/pithead/pithead/gateway/config"
 )
 
-// secureListener is what a TLS listener proves itself with, and what it wants of
-// clients.
-type secureListener struct {
-	config  *tls.Config
-	pairs   *certificateSet
-	clients *clientCheck      // nil when clients are not asked for certificates
-	others  []*certificateSet // of the listeners that want something else of clients
-}
-
 // certificates loads the certificate pairs of every TLS listener.
-func (c *compiler) certificates() map[string]secureListener {
-	all := make(map[string]secureListener)
+func (c *compiler) certificates() map[string]*secureListener {
+	all := make(map[string]*secureListener)
 	for name, l := range c.cfg.Listeners {
 		if l.TLS != nil {
-			all[name] = c.listenerTLS(l)
+			all[name] = c.listenerTLS(name, l)
 		}
 	}
-	for name, l := range all {
+	for _, l := range all {
 		for _, other := range all {
-			if !other.clients.equal(l.clients) {
-				l.others = append(l.others, other.pairs)
+			if l != other && l.differs(other) {
+				l.others = append(l.others, other)
 			}
 		}
-		all[name] = l
 	}
 	return all
 }
 
-// listenerTLS is TLS 1.2 with ECDHE and AEAD suites only, or 1.3, with Go's
-// default key exchanges, the first of which is X25519MLKEM768.
-func (c *compiler) listenerTLS(l *config.Listener) secureListener {
-	pairs := newCertificateSet()
+// listenerTLS loads the certificates of a listener and the authorities of its clients.
+func (c *compiler) listenerTLS(name string, l *config.Listener) *secureListener {
+	s := &secureListener{pairs: newCertificateSet()}
+	whole := true
 	for i := range l.TLS.Certificates {
-		if pair, ok := c.certificate(&l.TLS.Certificates[i]); ok {
-			pairs.add(pair)
+		pair, ok := c.certificate(&l.TLS.Certificates[i])
+		if whole = whole && ok; ok {
+			s.pairs.add(pair)
 		}
 	}
+	s.own = newTLSSettings(s.pairs, c.clientTLS(l.TLS.Client), l.TLS.MinVersion, l.Protocols)
+	if len(l.TLS.Hosts) > 0 {
+		c.tlsHosts(name, l, s)
+	}
+	if whole {
+		c.unknownHosts(l.TLS, s.pairs)
+	}
+	return s
+}
+
+// newTLSConfig is TLS 1.2 with ECDHE and AEAD suites only, or 1.3, with Go's
+// default key exchanges, the first of which is X25519MLKEM768.
+func newTLSConfig(pairs *certificateSet, minVersion string, protocols []string) *tls.Config {
 	conf := &tls.Config{
 		MinVersion: tls.VersionTLS12, GetCertificate: pairs.get,
 		CipherSuites: []uint16{
@@ -60,15 +64,15 @@ func (c *compiler) listenerTLS(l *config.Listener) secureListener {
 			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 		},
 	}
-	if l.TLS.MinVersion == "1.3" {
+	if minVersion == "1.3" {
 		conf.MinVersion = tls.VersionTLS13
 	}
 	for _, p := range [...]struct{ word, alpn string }{{"h2", "h2"}, {"h1", "http/1.1"}} { // the server's preference
-		if slices.Contains(l.Protocols, p.word) {
+		if slices.Contains(protocols, p.word) {
 			conf.NextProtos = append(conf.NextProtos, p.alpn)
 		}
 	}
-	if !slices.Contains(l.Protocols, "h1") {
+	if !slices.Contains(protocols, "h1") {
 		// crypto/tls lets a client that has only HTTP/1.1 pass without a protocol.
 		conf.VerifyConnection = func(state tls.ConnectionState) error {
 			if state.NegotiatedProtocol == "" {
@@ -77,7 +81,7 @@ func (c *compiler) listenerTLS(l *config.Listener) secureListener {
 			return nil
 		}
 	}
-	return secureListener{config: conf, pairs: pairs, clients: c.clientTLS(l, conf)}
+	return conf
 }
 
 // certificate loads one pair. It has recorded what is wrong when it is not ok.

@@ -3,18 +3,17 @@ package build
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/pithead/pithead/gateway/config"
 )
 
-// clientCheck is what a listener wants of the certificates of clients.
+// clientCheck is what is wanted of the certificates of clients.
 type clientCheck struct {
 	mode        config.ClientMode
 	prints      string          // of the files of authorities
 	authorities map[string]bool // by their whole certificates; nil if none are verified
+	pool        *x509.CertPool  // of the same
 }
 
 func (k *clientCheck) equal(other *clientCheck) bool {
@@ -24,23 +23,18 @@ func (k *clientCheck) equal(other *clientCheck) bool {
 	return k.mode == other.mode && k.prints == other.prints
 }
 
-// clientTLS has conf ask clients for certificates. A session that is resumed does
-// not show its certificate again, so there are none: what has been verified with
-// authorities of an earlier configuration must not count (CVE-2025-68121).
-func (c *compiler) clientTLS(l *config.Listener, conf *tls.Config) *clientCheck {
-	client := l.TLS.Client
-	if client == nil {
+// clientTLS reads the authorities. Nil is to ask nobody for a certificate.
+func (c *compiler) clientTLS(client *config.ClientTLS) *clientCheck {
+	if client == nil || client.Mode == config.ClientNone {
 		return nil
 	}
 	k := &clientCheck{mode: client.Mode}
-	conf.SessionTicketsDisabled = true
-	conf.ClientAuth = tls.RequestClientCert
 	if client.Mode == config.ClientRequest {
 		return k
 	}
 	// Nobody is let in if a file of authorities cannot be read (CVE-2026-27586): then
 	// the pool stays empty, and the configuration is refused.
-	conf.ClientCAs, k.authorities = x509.NewCertPool(), make(map[string]bool)
+	k.pool, k.authorities = x509.NewCertPool(), make(map[string]bool)
 	for i := range client.CA {
 		certs, print, ok := c.authorityCerts(&client.CA[i])
 		if !ok {
@@ -48,48 +42,42 @@ func (c *compiler) clientTLS(l *config.Listener, conf *tls.Config) *clientCheck 
 		}
 		k.prints += print
 		for _, cert := range certs {
-			conf.ClientCAs.AddCert(cert)
+			k.pool.AddCert(cert)
 			k.authorities[string(cert.Raw)] = true
 		}
-	}
-	conf.ClientAuth = tls.RequireAndVerifyClientCert
-	if client.Mode == config.ClientVerifyIfGiven {
-		conf.ClientAuth = tls.VerifyClientCertIfGiven
 	}
 	return k
 }
 
+// enter has conf ask clients for certificates. A session that is resumed does not show
+// its certificate again, so there are none: what has been verified with authorities of
+// an earlier configuration must not count (CVE-2025-68121).
+func (k *clientCheck) enter(conf *tls.Config) {
+	conf.SessionTicketsDisabled = true
+	conf.ClientCAs = k.pool
+	switch k.mode {
+	case config.ClientRequest:
+		conf.ClientAuth = tls.RequestClientCert
+	case config.ClientVerifyIfGiven:
+		conf.ClientAuth = tls.VerifyClientCertIfGiven
+	default:
+		conf.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+}
+
 // current says whether what the connection has verified is what would be verified now.
-// The authorities may have changed since, or the mode.
+// The authorities may have changed since, or the mode; where nothing is verified any
+// more, what once was counts no longer.
 func (k *clientCheck) current(state *tls.ConnectionState) bool {
 	switch {
 	case k == nil:
-		return true
+		return len(state.PeerCertificates) == 0
 	case k.mode == config.ClientRequest:
-		return true // mtls looks at the certificate itself
+		return len(state.VerifiedChains) == 0 // mtls looks at the certificate itself
 	case len(state.PeerCertificates) == 0:
 		return k.mode == config.ClientVerifyIfGiven
 	}
 	return slices.ContainsFunc(state.VerifiedChains, func(chain []*x509.Certificate) bool {
 		return k.authorities[string(chain[len(chain)-1].Raw)]
-	})
-}
-
-// misdirected says whether a request belongs on another connection: one with another
-// certificate of this listener, one to a listener that has the host and wants
-// something else of clients, or one whose client certificate is verified anew.
-func (l secureListener) misdirected(r *http.Request) bool {
-	if l.pairs.misdirected(r.TLS.ServerName, r.Host) || !l.clients.current(r.TLS) {
-		return true
-	}
-	if len(l.others) == 0 {
-		return false
-	}
-	host := r.Host
-	if i := strings.LastIndexByte(host, ':'); i >= 0 {
-		host = host[:i]
-	}
-	return len(l.pairs.best(host)) == 0 && slices.ContainsFunc(l.others, func(other *certificateSet) bool {
-		return len(other.best(host)) > 0
 	})
 }

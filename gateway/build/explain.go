@@ -55,7 +55,7 @@ func (s *Snapshot) Explain(r *http.Request) Explanation {
 		r.URL.Scheme, r.URL.Host = "", ""
 	}
 	e := Explanation{Request: r, Exchange: x}
-	rt, err := s.route(r, x)
+	rt, err := s.route(r, x, true)
 	if rt != nil {
 		e.Route = s.Config.Routes[slices.Index(s.routes, rt)]
 	}

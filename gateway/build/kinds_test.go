@@ -161,7 +161,7 @@ func TestSchema(t *testing.T) {
 func TestConfigs(t *testing.T) {
 	p := newProcess(t)
 	for _, name := range []string{"example.com", "example.org", "clients"} {
-		p.pair(name, "", name)
+		p.pair(name, "", name, "*."+name)
 		p.write(name+".pem", p.read(name+".crt"))
 	}
 	p.write("consul.token", []byte("not-a-token\n"))

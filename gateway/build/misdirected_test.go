@@ -81,7 +81,7 @@ func TestMisdirectedRequest(t *testing.T) {
 		}
 		r.RemoteAddr = "192.0.2.1:1"
 		if r.TLS = nil; sni != "plain" {
-			r.TLS = &tls.ConnectionState{ServerName: sni}
+			r.TLS = &tls.ConnectionState{ServerName: sni, Version: tls.VersionTLS13}
 		}
 		x := &gateway.Exchange{Listener: "w"}
 		w := httptest.NewRecorder()

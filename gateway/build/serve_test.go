@@ -376,7 +376,7 @@ func TestRouteAllocations(t *testing.T) {
 	r := request(t, "GET", "/v1/orders")
 	x := &gateway.Exchange{Client: netip.MustParseAddr("192.0.2.1"), Listener: "web"}
 	if n := testing.AllocsPerRun(100, func() {
-		if _, err := snap.route(r, x); err != nil {
+		if _, err := snap.route(r, x, false); err != nil {
 			t.Fatal(errors.Unwrap(err))
 		}
 	}); n != 0 {

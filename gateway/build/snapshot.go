@@ -28,9 +28,9 @@ type Snapshot struct {
 
 	metrics      *obs.Metrics
 	scope        *keep.Scope
-	ready        *atomic.Bool              // this process has been ready once; kept
-	tls          map[string]secureListener // by listener
-	canon        map[string]*canon.Policy  // by listener, and "" for any other
+	ready        *atomic.Bool               // this process has been ready once; kept
+	tls          map[string]*secureListener // by listener
+	canon        map[string]*canon.Policy   // by listener, and "" for any other
 	table        *route.Table
 	matches      []matchOf        // by the rules of the table
 	routes       []*compiledRoute // parallel to Config.Routes
@@ -55,7 +55,7 @@ type Snapshot struct {
 // match, run the chain.
 func (s *Snapshot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := gateway.ExchangeOf(r)
-	rt, err := s.route(r, x)
+	rt, err := s.route(r, x, false)
 	if rt != nil {
 		rt.metrics.Begin() // whoever ends the exchange calls End
 	}
@@ -67,8 +67,8 @@ func (s *Snapshot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // route finds the route of r and enters it in x. It is not nil when one matches,
-// even if it refuses the request.
-func (s *Snapshot) route(r *http.Request, x *gateway.Exchange) (*compiledRoute, error) {
+// even if it refuses the request. A dry run has no connection, only its name.
+func (s *Snapshot) route(r *http.Request, x *gateway.Exchange, dry bool) (*compiledRoute, error) {
 	x.Pages, x.Anatomy.Watch = s.pages, s.watch
 	policy, ok := s.canon[x.Listener]
 	if !ok {
@@ -78,8 +78,10 @@ func (s *Snapshot) route(r *http.Request, x *gateway.Exchange) (*compiledRoute, 
 	if err != nil {
 		return nil, err
 	}
-	if r.TLS != nil && s.tls[x.Listener].misdirected(r) {
-		return nil, errMisdirected
+	if l := s.tls[x.Listener]; l != nil && r.TLS != nil {
+		if err := l.refusal(r, dry); err != nil {
+			return nil, err
+		}
 	}
 	x.Request = r
 	match := s.table.Match(r, x)
@@ -95,8 +97,14 @@ func (s *Snapshot) route(r *http.Request, x *gateway.Exchange) (*compiledRoute, 
 	return rt, rt.allow.Check(encoded)
 }
 
-// TLS is the TLS configuration of a listener, nil for one without TLS.
-func (s *Snapshot) TLS(listener string) *tls.Config { return s.tls[listener].config }
+// TLS is the TLS configuration of a listener, nil for one without TLS. Where settings
+// differ by host, its GetConfigForClient has them.
+func (s *Snapshot) TLS(listener string) *tls.Config {
+	if l := s.tls[listener]; l != nil {
+		return l.own.config
+	}
+	return nil
+}
 
 // Start begins discovery and health checks of the upstreams that are new in
 // this snapshot. It comes before the first request, and only if the snapshot is

@@ -58,6 +58,10 @@ type TLS struct {
 	MinVersion string `yaml:"min_version"`
 	// Client asks clients for certificates of their own.
 	Client *ClientTLS `yaml:"client"`
+	// Hosts are hosts with settings of their own; all others, and clients without SNI, have
+	// those above. A request for a host with other settings than its connection was opened
+	// under is answered 421. Default: none.
+	Hosts []TLSHost `yaml:"hosts"`
 }
 
 // Certificate is a certificate chain and its key.
@@ -153,6 +157,7 @@ func (l *Listener) Validate() error {
 			f.oneOf(path, p, known...)
 		}
 	}
+	l.validateHostProtocols(&f)
 	return f.err()
 }
 
@@ -216,6 +221,10 @@ func (t *TLS) Validate() error {
 		f.at("certificates", "at least one certificate is required")
 	}
 	f.oneOf("min_version", t.MinVersion, "1.2", "1.3")
+	if t.Client != nil && t.Client.Mode == ClientNone {
+		f.at("client.mode", "the mode none is for hosts of a listener that asks; to ask nobody, leave client out")
+	}
+	t.validateHosts(&f)
 	return f.err()
 }
 

@@ -160,6 +160,14 @@ func secondFiles(c *config.Config) []string {
 	pair := func(p *config.Certificate) {
 		paths = append(paths, c.Path(&p.Cert, p.Cert), c.Path(&p.Key, p.Key))
 	}
+	authorities := func(client *config.ClientTLS) {
+		if client == nil {
+			return
+		}
+		for i, ca := range client.CA {
+			paths = append(paths, c.Path(&client.CA[i], ca))
+		}
+	}
 	for _, l := range c.Listeners {
 		if l.TLS == nil {
 			continue
@@ -167,10 +175,9 @@ func secondFiles(c *config.Config) []string {
 		for i := range l.TLS.Certificates {
 			pair(&l.TLS.Certificates[i])
 		}
-		if l.TLS.Client != nil {
-			for i, ca := range l.TLS.Client.CA {
-				paths = append(paths, c.Path(&l.TLS.Client.CA[i], ca))
-			}
+		authorities(l.TLS.Client)
+		for i := range l.TLS.Hosts {
+			authorities(l.TLS.Hosts[i].Client)
 		}
 	}
 	for _, u := range c.Upstreams {

@@ -49,12 +49,17 @@ func protocolsOf(l *config.Listener) *http.Protocols {
 // reload changes them without touching a socket. Session tickets are those of
 // the front and outlive a reload: crypto/tls rotates their keys, and as long as
 // no client certificates are asked for, a resumed session proves nothing that a
-// reload could have withdrawn. Where they are, there are no tickets (CVE-2025-68121).
+// reload could have withdrawn. Where they are, there are no tickets (CVE-2025-68121),
+// and where settings differ by host, each of them has tickets of its own.
 func listenerTLS(current func() (*tls.Config, error)) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return current()
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			conf, err := current()
+			if err != nil || conf == nil || conf.GetConfigForClient == nil {
+				return conf, err
+			}
+			return conf.GetConfigForClient(hello) // crypto/tls would not ask it a second time
 		},
 	}
 }
