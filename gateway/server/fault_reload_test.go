@@ -39,7 +39,7 @@ type footprint struct{ heap, goroutines, files int }
 func measure(t *testing.T) footprint {
 	t.Helper()
 	least := math.MaxInt
-	for range 40 { // what finalizers and pools hold goes with the second and third, what requests hold comes and goes
+	for range 5 { // what finalizers and pools hold goes with the second and third
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
@@ -92,22 +92,26 @@ routes:
 			}
 		}
 	}
+	var p99 time.Duration
+	var rate float64
+	rest := func() footprint {
+		h.atRest()
+		tr.asking.Lock() // what requests hold comes and goes
+		defer tr.asking.Unlock()
+		p99, rate = tr.lap() // what the test itself remembers of requests and reloads is not the gateway's
+		h.log.forget()
+		return measure(t)
+	}
 	warm, all := 30, often(30, 10_000)
 	reload(1, warm)
-	h.atRest()
-	tr.lap() // what the test itself remembers of requests and reloads is not the gateway's
-	h.log.forget()
-	before := measure(t)
+	before := rest()
 	reload(warm, warm+all)
-	h.atRest()
-	p99, rate := tr.lap()
-	h.log.forget()
-	after := measure(t)
+	after := rest()
 	tr.finish(t)
 	t.Logf("%d requests, %.0f/s, %d reloads, p99 %s; before %+v, after %+v", tr.done.Load(), rate, h.Status().Generation, p99, before, after)
 	t.Run("fault 29: heap and goroutines", func(t *testing.T) {
-		// Requests under way have some of both, hence the floors: each client may have one
-		// more connection. What is lost with reloads is more.
+		// Connections have some of both, hence the floors: each client may have one more.
+		// What is lost with reloads is more.
 		if after.heap > before.heap+max(before.heap/20, 512<<10) {
 			t.Errorf("the heap grew from %d to %d bytes", before.heap, after.heap)
 		}

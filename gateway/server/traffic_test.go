@@ -22,6 +22,7 @@ type traffic struct {
 	check         func(*http.Response, string) error
 
 	stop   chan struct{}
+	asking sync.RWMutex // held by clients for a request, and by who wants that there are none
 	all    sync.WaitGroup
 	done   atomic.Int64
 	failed atomic.Int64
@@ -63,21 +64,30 @@ func (tr *traffic) client(after, every time.Duration) {
 		case <-tr.stop:
 			return
 		}
-		begin := time.Now()
-		if c == nil {
-			var err error
-			if c, err = call(tr.addr); err != nil {
-				tr.note(0, err)
-				continue
-			}
-		}
-		last, err := c.ask(tr.request, tr.check)
-		tr.note(time.Since(begin), err)
-		if last || err != nil {
-			c.close()
-			c = nil
+		c = tr.ask(c)
+	}
+}
+
+// ask sends a request over a connection, or a new one if there is none, and
+// returns it if it can be used again.
+func (tr *traffic) ask(c *caller) *caller {
+	tr.asking.RLock()
+	defer tr.asking.RUnlock()
+	begin := time.Now()
+	if c == nil {
+		var err error
+		if c, err = call(tr.addr); err != nil {
+			tr.note(0, err)
+			return nil
 		}
 	}
+	last, err := c.ask(tr.request, tr.check)
+	tr.note(time.Since(begin), err)
+	if last || err != nil {
+		c.close()
+		return nil
+	}
+	return c
 }
 
 // caller is one connection.
