@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -113,31 +112,4 @@ func TestDeadlineIsCleared(t *testing.T) {
 		}
 		_ = c.Close()
 	})
-}
-
-// What a request costs at the front: one connection, a handler that says hello.
-func BenchmarkRequest(b *testing.B) {
-	_, f := atRest(say("hello"), usual("h1"))
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	sock := newSocket("", ln, slog.New(slog.DiscardHandler))
-	go func() { _ = f.run() }()
-	sock.serve(f)
-	c, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		b.Fatal(err)
-	}
-	buf := make([]byte, 4096)
-	b.ReportAllocs()
-	for b.Loop() {
-		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-		if _, err := c.Read(buf); err != nil {
-			b.Fatal(err)
-		}
-	}
-	_ = c.Close()
-	sock.close()
-	f.retire(b.Context(), 0)
 }

@@ -20,7 +20,7 @@ import (
 // pair is a certificate with its key.
 type pair struct{ cert, key []byte }
 
-func localhostPair(t *testing.T, serial int64) pair {
+func localhostPair(t testing.TB, serial int64) pair {
 	t.Helper()
 	cert, key := certtest.Pair(t, &x509.Certificate{
 		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},

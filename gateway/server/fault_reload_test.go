@@ -26,7 +26,7 @@ func often(short, full int) int {
 }
 
 // realHouse serves a configuration with nothing fake in it.
-func realHouse(t *testing.T, path string) *house {
+func realHouse(t testing.TB, path string) *house {
 	h := prepare(t, "", nil)
 	h.opt.Path, h.path = path, path
 	h.compile = h.compileWhole

@@ -81,7 +81,7 @@ func (l *logbook) count(part string) (int, <-chan struct{}) {
 }
 
 // wait returns when part has been logged n times.
-func (l *logbook) wait(t *testing.T, part string, n int) {
+func (l *logbook) wait(t testing.TB, part string, n int) {
 	t.Helper()
 	late := time.After(patience)
 	for {
@@ -102,7 +102,7 @@ func (l *logbook) wait(t *testing.T, part string, n int) {
 // house is a running server with fake snapshots.
 type house struct {
 	*Server
-	t       *testing.T
+	t       testing.TB
 	path    string
 	log     *logbook
 	metrics *obs.Metrics
@@ -138,7 +138,7 @@ const (
 )
 
 // prepare makes a house that serves with h; open starts it.
-func prepare(t *testing.T, text string, h http.HandlerFunc) *house {
+func prepare(t testing.TB, text string, h http.HandlerFunc) *house {
 	path := filepath.Join(t.TempDir(), "pithead.yaml")
 	put(t, path, text)
 	log := newLogbook()

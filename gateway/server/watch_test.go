@@ -269,7 +269,7 @@ func TestNoticesSayOnceThatAFolderIsMissing(t *testing.T) {
 	}
 }
 
-func put(t *testing.T, path, text string) {
+func put(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
