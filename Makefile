@@ -112,7 +112,11 @@ fuzz: ## every fuzz target for FUZZTIME (default 20s)
 bench: build $(PEERS) ## pithead beside nginx, HAProxy, Caddy, Traefik and Skipper: tables and charts into benchmarks/results (see docs/benchmarks.md)
 	benchmarks/install.sh
 	cd benchmarks && go build -o $(BIN)/benchmarks . && $(BIN)/benchmarks run -bin $(BIN) -out $(or $(OUT),results) -rounds $(or $(ROUNDS),5) -cases '$(CASES)' -peers '$(PROXIES)'
-	$(MAKE) bench-code OUT=$(OUT)
+	$(MAKE) bench-reload bench-code OUT=$(OUT)
+
+.PHONY: bench-reload
+bench-reload: build ## what changes of 10,000 routes do to requests, about three minutes: a table into benchmarks/results/reload.md
+	cd benchmarks && go build -o $(BIN)/benchmarks . && $(BIN)/benchmarks reload -bin $(BIN) -out $(or $(OUT),results)/reload.md
 
 .PHONY: bench-code
 bench-code: ## the Go benchmarks of what requests and changes go through, about four minutes: a table into benchmarks/results/code.md

@@ -30,12 +30,14 @@ func interruptible(args []string) error {
 
 func command(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("benchmarks run, origin, load, probe, transcode, code or faults")
+		return errors.New("benchmarks run, reload, origin, load, probe, transcode, code or faults")
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	switch args[0] {
 	case "run":
 		return runCommand(ctx, flags, args[1:], out)
+	case "reload":
+		return reloadCommand(ctx, flags, args[1:], out)
 	case "origin":
 		h1 := flags.String("h1", "127.0.0.1:9000", "address for HTTP/1.1")
 		h2c := flags.String("h2c", "127.0.0.1:9001", "address for gRPC")
@@ -54,7 +56,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	case "faults":
 		return faultsCommand(flags, args[1:], os.Stdin, out)
 	}
-	return fmt.Errorf("%q is not known; it is run, origin, load, probe, transcode, code or faults", args[0])
+	return fmt.Errorf("%q is not known; it is run, reload, origin, load, probe, transcode, code or faults", args[0])
 }
 
 func loadCommand(ctx context.Context, flags *flag.FlagSet, args []string, out io.Writer) error {

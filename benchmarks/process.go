@@ -23,12 +23,13 @@ type process struct {
 
 // startOn starts a program on one core. It dies with this one.
 func startOn(core int, dir string, args ...string) (*process, error) {
-	return startWith(nil, core, dir, args...)
+	return startWith(nil, strconv.Itoa(core), dir, args...)
 }
 
-// startWith is startOn for a program whose standard output goes to out.
-func startWith(out *os.File, core int, dir string, args ...string) (*process, error) {
-	line := append([]string{"-c", strconv.Itoa(core)}, args...)
+// startWith is startOn for a list of cores, and for a program whose standard
+// output goes to out, unless that is nil.
+func startWith(out *os.File, cores, dir string, args ...string) (*process, error) {
+	line := append([]string{"-c", cores}, args...)
 	p := &process{cmd: exec.Command("taskset", line...), out: new(bytes.Buffer), ended: make(chan struct{})} //nolint:noctx // stop ends it: the programs of this benchmark
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, p.out, p.out
 	if out != nil {

@@ -45,7 +45,7 @@ func writeMethod(w io.Writer, o *runOptions, versions map[string]string) {
 	fmt.Fprintf(w, "- The proxy alone on one core, origin and clients on the other. Rounds: %d, in each of them every proxy once, in turns; %v of warm-up and %v of measuring for the closed loop and again for the open one.\n",
 		o.rounds, o.warm, o.time)
 	fmt.Fprintf(w, "- Each figure is the median of the rounds, with the least and the most behind it.\n")
-	fmt.Fprintf(w, "- Other runs: [the code by itself](code.md), and [faults](faults.md) of `make faults`.\n")
+	fmt.Fprintf(w, "- Other runs: [changes under load](reload.md), [the code by itself](code.md), and [faults](faults.md) of `make faults`.\n")
 	for _, name := range slices.Sorted(maps.Keys(versions)) {
 		fmt.Fprintf(w, "- %s: %s\n", name, versions[name])
 	}

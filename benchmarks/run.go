@@ -209,7 +209,7 @@ func (m *machine) load(ctx context.Context, o loadOptions, begin, end func() err
 		return r, err
 	}
 	defer func() { _ = read.Close() }() // it is only read
-	clients, err := startWith(write, otherCore, m.scratch, m.self, "load", "-case", o.test.name, "-addr", o.addr,
+	clients, err := startWith(write, strconv.Itoa(otherCore), m.scratch, m.self, "load", "-case", o.test.name, "-addr", o.addr,
 		"-rate", strconv.Itoa(o.rate), "-warm", o.warm.String(), "-time", o.time.String())
 	_ = write.Close() // the clients have it
 	if err != nil {
