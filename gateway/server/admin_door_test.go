@@ -40,7 +40,7 @@ func withAdmin(h *house) (addr func() string) {
 
 func TestAdminDoor(t *testing.T) {
 	with := func(token string) string {
-		return settings(1, web+"admin: {token: "+token+"}\nshutdown: {delay: 300ms, lame_duck: 0s, grace: 5s}\n")
+		return settings(1, web+"admin: {token: "+token+"}\nshutdown: {delay: 1h, lame_duck: 0s, grace: 5s}\n")
 	}
 	h := prepare(t, with("one"), say("hello"))
 	addr := withAdmin(h)
@@ -67,6 +67,7 @@ func TestAdminDoor(t *testing.T) {
 	h.log.wait(t, "shutting down", 1)
 	want("/ready", 503, "two") // while the listener is still open
 	h.wantGet("hello")
+	h.Hurry()
 	h.wait()
 	if _, _, err := fetch(client, addr()); err == nil {
 		t.Error("the admin listener is still open")

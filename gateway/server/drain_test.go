@@ -106,7 +106,9 @@ func TestN3WhatWasReadIsAnswered(t *testing.T) {
 				}
 				lost.Add(1)
 				n, _ := w.read.Load(c.LocalAddr().String())
-				if got := n.(*atomic.Int64).Load(); got > 0 {
+				// One byte says nothing: net/http looks that far ahead until it has put the
+				// answer before away, which may take longer than this lame duck lives.
+				if got := n.(*atomic.Int64).Load(); got > 1 {
 					t.Errorf("%d bytes were read, and not answered: %q %v", got, body, err)
 				}
 			})
@@ -189,7 +191,7 @@ func frontOn(t *testing.T, ln net.Listener, l *config.Listener, h http.HandlerFu
 // idle connection.
 func TestShutdownOrder(t *testing.T) {
 	release := make(chan struct{})
-	h := prepare(t, settings(1, web+"shutdown: {delay: 300ms, lame_duck: 200ms, grace: 1500ms}\n"), func(w http.ResponseWriter, r *http.Request) {
+	h := prepare(t, settings(1, web+"shutdown: {delay: 1500ms, lame_duck: 200ms, grace: 3s}\n"), func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/slow":
 			<-release
@@ -228,7 +230,7 @@ func TestShutdownOrder(t *testing.T) {
 	if n, err := idle.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("idle connection: %d %v", n, err)
 	}
-	if took := time.Since(begin); took < 500*time.Millisecond {
+	if took := time.Since(begin); took < 1700*time.Millisecond {
 		t.Errorf("idle connections were closed after %s", took)
 	}
 	if c, err := net.Dial("tcp", ln.Addr().String()); err == nil {
@@ -248,7 +250,7 @@ func TestShutdownOrder(t *testing.T) {
 		t.Error("the tunnel was not closed at the end of the grace")
 	}
 	h.wait()
-	if took := time.Since(begin); took > 2*time.Second+patience/4 {
+	if took := time.Since(begin); took > 4700*time.Millisecond+patience/4 {
 		t.Errorf("took %s", took)
 	}
 	if n, _ := h.log.count("drained=false"); n != 1 {

@@ -123,7 +123,7 @@ func TestFault42CertificatesRotate(t *testing.T) {
 	all.Wait()
 	close(v.stop)
 	v.all.Wait()
-	wantTimely(t, took, houses*changes, 2*time.Second)
+	wantTimely(t, took, houses*changes, within(2*time.Second))
 	t.Logf("%d of %d handshakes failed", v.failed.Load(), v.done.Load())
 	if v.failed.Load() > 0 {
 		t.Errorf("the first that failed: %v", *v.first.Load())

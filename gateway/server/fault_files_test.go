@@ -78,6 +78,7 @@ func (s *street) test(t *testing.T) {
 	all.Wait()
 	wantTimely(t, took, s.houses*s.changes, s.limit)
 	for _, h := range houses {
+		h.log.wait(t, fmt.Sprintf("generation=%d ", 1+s.changes), 1) // what serves is said a moment later
 		if got := h.Status().Generation; got != uint64(1+s.changes) {
 			t.Errorf("generation %d after %d changes", got, s.changes)
 		}
@@ -144,7 +145,7 @@ func quietly() string {
 // in the place of the old one.
 func TestFault25Renames(t *testing.T) {
 	t.Attr("wants", "1,000 of 1,000 applied, each after 1 s at most")
-	s := &street{houses: often(2, 10), changes: often(5, 100), reload: quietly(), limit: time.Second}
+	s := &street{houses: often(2, 10), changes: often(5, 100), reload: quietly(), limit: within(time.Second)}
 	s.place = func(dir string, _ int, text string) error {
 		path := filepath.Join(dir, "pithead.yaml")
 		return errors.Join(os.WriteFile(path+".new", []byte(text), 0o600), os.Rename(path+".new", path))
@@ -171,7 +172,7 @@ func mount(dir string, n int, text string) error {
 func TestFault26ConfigMapSwaps(t *testing.T) {
 	t.Attr("wants", "200 of 200 applied, each after 2 s at most; without notices after 15 s")
 	t.Run("fault 26: with notices", func(t *testing.T) {
-		s := &street{houses: often(2, 4), changes: often(3, 50), reload: quietly(), limit: 2 * time.Second, place: mount}
+		s := &street{houses: often(2, 4), changes: often(3, 50), reload: quietly(), limit: within(2 * time.Second), place: mount}
 		s.test(t)
 	})
 	t.Run("fault 26: by looking every ten seconds", func(t *testing.T) {

@@ -141,7 +141,7 @@ func TestParkingSparesSlowHeads(t *testing.T) {
 
 func TestParkedConnectionsHaveTheIdleTimeout(t *testing.T) {
 	l := usual("h1")
-	l.Timeouts.Idle = 100 * time.Millisecond
+	l.Timeouts.Idle = 2 * time.Second // it must not be over before the connection is seen in the lot
 	y := openYard(t, l)
 	defer y.close(0)
 	c := y.dial()
