@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -41,15 +42,17 @@ func acceptLate(t *testing.T, r *ranges) {
 	dir := group(t)
 	back := start(t, dir, nil, "late", "50", "30")
 	p := probe(t, Options{Cgroup: dir, Listen: []Port{back.port()}, Status: true})
+	begun := time.Now()
 	resp := fetch(t, newClient(t), "http://"+back.addr+"/")
+	wall := time.Since(begun)
 	if resp.StatusCode != http.StatusOK {
 		t.Fatal(resp.Status)
 	}
 	s := eventually(t, p, answers(Server, 1))
 	accept, queue := mean(t, s, Server, "accept", 1), mean(t, s, Server, "queue", 1)
-	r.within("accept", accept, 49*time.Millisecond, 53*time.Millisecond)
-	r.within("queue", queue, 79*time.Millisecond, 84*time.Millisecond)
-	r.within("read after accept", queue-accept, 29*time.Millisecond, 32*time.Millisecond)
+	r.within("accept", accept, 49*time.Millisecond, wall-29*time.Millisecond)
+	r.within("queue", queue, 79*time.Millisecond, wall)
+	r.within("read after accept", queue-accept, 29*time.Millisecond, wall-49*time.Millisecond)
 }
 
 func TestSlowHandler(t *testing.T) {
@@ -63,14 +66,12 @@ func slowHandler(t *testing.T, r *ranges) {
 	front := start(t, dir, nil, "gateway", back.addr)
 	p := probe(t, Options{Cgroup: dir, Listen: []Port{front.port()}, Upstream: []Port{back.port()}, Status: true})
 	client := newClient(t)
-	for range 20 {
-		fetch(t, client, "http://"+front.addr+"/503/20/100")
-	}
+	walls := timed(20, func() { fetch(t, client, "http://"+front.addr+"/503/20/100") })
 	s := eventually(t, p, exactly(20))
 	for _, side := range []Side{Server, Upstream} {
-		r.within(side.String()+" first byte", s.Find(side, "ttfb_first").Quantile(0.25), 19*time.Millisecond, 22500*time.Microsecond)
+		r.within(side.String()+" first byte", s.Find(side, "ttfb_first").Quantile(0.25), 19*time.Millisecond, walls[5]*11/10)
 	}
-	r.within("queue", s.Find(Server, "queue").Quantile(0.25), 0, time.Millisecond)
+	r.within("queue", s.Find(Server, "queue").Quantile(0.25), 0, walls[5]-19*time.Millisecond)
 	for _, row := range s.Rows {
 		for i := range row.Cells {
 			if c := row.Cells[i]; c.Class != "" && c.Class != "5xx" {
@@ -78,6 +79,18 @@ func slowHandler(t *testing.T, r *ranges) {
 			}
 		}
 	}
+}
+
+// timed does something n times, and says how long each took: the shortest first, and a
+// quarter of them up to n/4. No phase can be longer than the client has waited.
+func timed(n int, do func()) (walls []time.Duration) {
+	for range n {
+		begun := time.Now()
+		do()
+		walls = append(walls, time.Since(begun))
+	}
+	slices.Sort(walls)
+	return walls
 }
 
 // A gateway that does not run lets its bytes lie, which is neither the network's
@@ -102,15 +115,15 @@ func stoppedGateway(t *testing.T, r *ranges) {
 	if err := front.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	begun := time.Now()
-	time.AfterFunc(40*time.Millisecond, func() { _ = front.Process.Signal(syscall.SIGCONT) })
+	begun, stop := time.Now(), r.longer(40*time.Millisecond)
+	time.AfterFunc(stop, func() { _ = front.Process.Signal(syscall.SIGCONT) })
 	ask(t, conn, answer)
 	wall := time.Since(begun)
 	s := eventually(t, p, exactly(1))
 	queue := mean(t, s, Server, "queue", 1)
-	r.within("queue", queue, 39*time.Millisecond, 42*time.Millisecond)
-	r.within("everything else", wall-queue, 0, 4*time.Millisecond)
-	r.within("upstream", mean(t, s, Upstream, "total", 1), 0, 2*time.Millisecond)
+	r.within("queue", queue, stop-time.Millisecond, wall)
+	r.within("everything else", wall-queue, 0, stop/10)
+	r.within("upstream", mean(t, s, Upstream, "total", 1), 0, stop/20)
 }
 
 // An upstream whose process does not run has a network as quick as ever: its kernel
@@ -135,12 +148,14 @@ func sleepingUpstream(t *testing.T, r *ranges) {
 	if err := back.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	time.AfterFunc(60*time.Millisecond, func() { _ = back.Process.Signal(syscall.SIGCONT) })
+	begun, stop := time.Now(), r.longer(60*time.Millisecond)
+	time.AfterFunc(stop, func() { _ = back.Process.Signal(syscall.SIGCONT) })
 	ask(t, conn, answer)
+	wall := time.Since(begun)
 	s := eventually(t, p, exactly(1))
-	r.within("upstream first byte", mean(t, s, Upstream, "ttfb_last", 1), 57*time.Millisecond, 63*time.Millisecond)
-	r.within("least round trip", mean(t, s, Upstream, "rtt_min", 1), 0, time.Millisecond)
-	r.within("queue", mean(t, s, Server, "queue", 1)+mean(t, s, Upstream, "queue", 1), 0, time.Millisecond)
+	r.within("upstream first byte", mean(t, s, Upstream, "ttfb_last", 1), stop-3*time.Millisecond, wall)
+	r.within("least round trip", mean(t, s, Upstream, "rtt_min", 1), 0, stop/60)
+	r.within("queue", mean(t, s, Server, "queue", 1)+mean(t, s, Upstream, "queue", 1), 0, stop/60)
 }
 
 // ask sends one request and reads its answer.
@@ -182,7 +197,8 @@ func slowClient(t *testing.T, r *ranges) {
 	if _, err := io.WriteString(conn, "GET /200/0/60000 HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	<-time.After(100 * time.Millisecond)
+	stop := r.longer(100 * time.Millisecond)
+	<-time.After(stop)
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -192,8 +208,8 @@ func slowClient(t *testing.T, r *ranges) {
 	}
 	s := eventually(t, p, answers(Server, 1))
 	drain, total := mean(t, s, Server, "drain", 1), mean(t, s, Server, "total", 1)
-	r.within("drain and total", drain+total, 99*time.Millisecond, time.Since(begun))
-	r.within("total", total, 0, 5*time.Millisecond)
+	r.within("drain and total", drain+total, stop-time.Millisecond, time.Since(begun))
+	r.within("total", total, 0, stop/20)
 }
 
 // What the client measures is what the kernel's phases add up to: the two clocks
@@ -208,7 +224,8 @@ func TestPhasesSumToWallTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	answer := bufio.NewReader(conn)
+	heard := &listener{Conn: conn}
+	answer := bufio.NewReader(heard)
 	best, allowed := time.Hour, time.Duration(0)
 	var before time.Duration
 	// The client's clock also counts its own waits for a processor: one request that
@@ -223,7 +240,7 @@ func TestPhasesSumToWallTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, _ = io.Copy(io.Discard, resp.Body)
-		wall := time.Since(begun)
+		wall := heard.last.Sub(begun)
 		s := eventually(t, p, answers(Server, uint64(i+1)))
 		total := s.Find(Server, "total").Sum
 		if off := (wall - (total - before)).Abs(); off < best {
@@ -235,6 +252,20 @@ func TestPhasesSumToWallTime(t *testing.T) {
 		t.Errorf("the phases are off by %v, %v is allowed", best, allowed)
 	}
 	t.Logf("off by %v, %v is allowed", best, allowed)
+}
+
+// listener remembers when it last had something to read, which is before the client
+// understands it.
+type listener struct {
+	net.Conn
+
+	last time.Time
+}
+
+func (l *listener) Read(p []byte) (int, error) {
+	n, err := l.Conn.Read(p)
+	l.last = time.Now()
+	return n, err
 }
 
 // The gateway names its connections and reads their timings back.
@@ -257,7 +288,7 @@ func TestChannel(t *testing.T) {
 		t.Errorf("flags %b, want %b", flags, want)
 	}
 	for _, name := range []string{"Queue-Ns", "Accept-Ns"} {
-		if n, _ := strconv.Atoi(resp.Header.Get(name)); n <= 0 || n > int(time.Second) {
+		if n, _ := strconv.Atoi(resp.Header.Get(name)); n <= 0 || n > int(time.Minute) {
 			t.Errorf("%s is %q", name, resp.Header.Get(name))
 		}
 	}
@@ -272,7 +303,7 @@ func TestChannel(t *testing.T) {
 		t.Fatalf("%d outliers, %v", len(outliers), err)
 	}
 	for _, o := range outliers {
-		inside(t, "outlier's first byte", o.TTFB, 19*time.Millisecond, time.Second)
+		inside(t, "outlier's first byte", o.TTFB, 19*time.Millisecond, time.Minute)
 		if (o.Side == "server") != (o.Request == 4711) || o.Label != 5 || o.Class != "2xx" {
 			t.Errorf("%+v", o)
 		}

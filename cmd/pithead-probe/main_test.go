@@ -184,7 +184,7 @@ func TestWhatIsServed(t *testing.T) {
 	if health := get(t, probe+"/healthz"); !strings.Contains(health, `"writes by tracepoint"`) {
 		t.Errorf("health %s", health)
 	}
-	for deadline := time.Now().Add(5 * time.Second); ; <-time.After(50 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(50 * time.Millisecond) {
 		if strings.Contains(get(t, probe+"/outliers"), `"name":"/api/"`) {
 			return
 		}
@@ -231,7 +231,7 @@ func TestKilledUnderLoad(t *testing.T) {
 		}
 		_ = cmd.Process.Signal(syscall.SIGKILL)
 		_ = cmd.Wait()
-		for deadline := time.Now().Add(10 * time.Second); left(ids) > 0; <-time.After(20 * time.Millisecond) {
+		for deadline := time.Now().Add(20 * time.Second); left(ids) > 0; <-time.After(20 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%d programs of %d are left", left(ids), len(ids))
 			}

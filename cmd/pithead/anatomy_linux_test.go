@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -129,11 +130,11 @@ func pause(d time.Duration) { <-time.After(d) }
 // stall is a request that takes long for one reason.
 type stall struct {
 	name    string
-	service http.HandlerFunc
-	ask     func(d *dissected, c *caller)
+	pause   time.Duration // that is made
+	service func(pause time.Duration, w http.ResponseWriter, r *http.Request)
+	ask     func(d *dissected, c *caller, pause time.Duration)
 	phase   string
-	low     time.Duration
-	high    time.Duration
+	share   float64 // of the pause that the phase has at least
 	fault   string
 	by      [2]string // who measures it, without and with the probe
 }
@@ -143,93 +144,112 @@ func quick(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "ok")
 }
 
-func plainly(_ *dissected, c *caller) {
+func quickly(_ time.Duration, w http.ResponseWriter, r *http.Request) { quick(w, r) }
+
+func plainly(_ *dissected, c *caller, _ time.Duration) {
 	c.send(plainGet)
 	c.receive()
 }
 
 var stalls = []stall{
 	{
-		name: "slow service", ask: plainly, phase: "upstream_service", low: 39 * time.Millisecond, high: 45 * time.Millisecond, fault: "upstream", by: [2]string{"user", "probe"},
-		service: func(w http.ResponseWriter, r *http.Request) { pause(40 * time.Millisecond); quick(w, r) },
+		name: "slow service", pause: 40 * time.Millisecond, ask: plainly, phase: "upstream_service", share: 0.97, fault: "upstream", by: [2]string{"user", "probe"},
+		service: func(d time.Duration, w http.ResponseWriter, r *http.Request) { pause(d); quick(w, r) },
 	},
 	{
-		name: "slow rest of an answer", ask: plainly, phase: "upstream_body", low: 39 * time.Millisecond, high: 45 * time.Millisecond, fault: "upstream", by: [2]string{"user", "user"},
-		service: func(w http.ResponseWriter, r *http.Request) {
+		name: "slow rest of an answer", pause: 40 * time.Millisecond, ask: plainly, phase: "upstream_body", share: 0.97, fault: "upstream", by: [2]string{"user", "user"},
+		service: func(d time.Duration, w http.ResponseWriter, r *http.Request) {
 			_ = http.NewResponseController(w).Flush()
-			pause(40 * time.Millisecond)
+			pause(d)
 			quick(w, r)
 		},
 	},
 	{
-		name: "stopped gateway", service: quick, phase: "receive_queue", low: 56 * time.Millisecond, high: 66 * time.Millisecond, fault: "kernel_queue", by: [2]string{"tcp_info", "probe"},
-		ask: func(d *dissected, c *caller) {
+		name: "stopped gateway", pause: 60 * time.Millisecond, service: quickly, phase: "receive_queue", share: 0.93, fault: "kernel_queue", by: [2]string{"tcp_info", "probe"},
+		ask: func(d *dissected, c *caller, length time.Duration) {
 			d.signal(syscall.SIGSTOP)
 			c.send(plainGet)
-			pause(60 * time.Millisecond)
+			pause(length)
 			d.signal(syscall.SIGCONT)
 			c.receive()
 		},
 	},
 	{
-		name: "accepted late", service: quick, phase: "receive_queue", low: 56 * time.Millisecond, high: 66 * time.Millisecond, fault: "kernel_queue", by: [2]string{"tcp_info", "probe"},
-		ask: func(d *dissected, _ *caller) {
+		name: "accepted late", pause: 60 * time.Millisecond, service: quickly, phase: "receive_queue", share: 0.93, fault: "kernel_queue", by: [2]string{"tcp_info", "probe"},
+		ask: func(d *dissected, _ *caller, length time.Duration) {
 			d.signal(syscall.SIGSTOP)
 			c := d.call()
 			c.send(plainGet)
-			pause(60 * time.Millisecond)
+			pause(length)
 			d.signal(syscall.SIGCONT)
 			c.receive()
 		},
 	},
 	{
-		name: "slow upload", service: quick, phase: "client_send", low: 39 * time.Millisecond, high: 46 * time.Millisecond, fault: "client_network", by: [2]string{"user", "user"},
-		ask: func(_ *dissected, c *caller) {
+		name: "slow upload", pause: 40 * time.Millisecond, service: quickly, phase: "client_send", share: 0.97, fault: "client_network", by: [2]string{"user", "user"},
+		ask: func(_ *dissected, c *caller, length time.Duration) {
 			c.send("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 4\r\n\r\nab")
-			pause(40 * time.Millisecond)
+			pause(length)
 			c.send("cd")
 			c.receive()
 		},
 	},
 	{
-		name: "slow reader", phase: "client_drain", low: 240 * time.Millisecond, high: 600 * time.Millisecond, fault: "client_network", by: [2]string{"user", "user"},
-		service: func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 8<<20)) },
-		ask: func(_ *dissected, c *caller) {
+		name: "slow reader", pause: 300 * time.Millisecond, phase: "client_drain", fault: "client_network", by: [2]string{"user", "user"},
+		share:   0.75, // the time to fill the buffers between is not drain
+		service: func(_ time.Duration, w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 8<<20)) },
+		ask: func(_ *dissected, c *caller, length time.Duration) {
 			_ = c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 			c.send(plainGet)
-			pause(300 * time.Millisecond) // of which the time to fill the buffers between, tens of milliseconds, is not drain
+			pause(length)
 			c.receive()
 		},
 	},
 }
 
-// What a request waits for is in the phase that it belongs to, and in no other.
-// Other work on the machine makes things later, which says nothing of the gateway:
-// the best of some runs decides.
+// What a request waits for is in the phase that it belongs to, and in no other. Other
+// work on the machine makes things later, which says nothing of the gateway: a pause
+// that is longer stands out from it, and one run in which it does is enough.
 func TestTheRightPhaseMoves(t *testing.T) {
 	for i, probe := range []bool{false, true} {
 		for _, s := range stalls {
 			t.Run(fmt.Sprintf("%s, probe %v", s.name, probe), func(t *testing.T) {
-				d := startDissected(t, probe, s.service)
+				var length atomic.Int64
+				d := startDissected(t, probe, func(w http.ResponseWriter, r *http.Request) { s.service(time.Duration(length.Load()), w, r) })
 				c := d.call()
 				wrong := ""
 				for n := range 20 {
-					s.ask(d, c)
+					made := s.pause << (n / 4)
+					length.Store(int64(made))
+					begun := time.Now()
+					s.ask(d, c, made)
+					wall := time.Since(begun)
 					l := d.lines(n + 1)[n]
-					got, others := l.phase(s.phase), l.sum()-l.phase(s.phase)
-					wrong = ""
-					if got < s.low || got > s.high || others > got/4 || l.Phases[s.phase].By != s.by[i] || l.Fault != s.fault {
-						wrong = fmt.Sprintf("%s: %v, want %v to %v by %s, and %s to blame: %+v", s.phase, got, s.low, s.high, s.by[i], s.fault, l)
-						continue
+					if wrong = s.judge(&l, made, wall, s.by[i]); wrong == "" {
+						return
 					}
-					break
 				}
-				if wrong != "" {
-					t.Error(wrong)
-				}
+				t.Error(wrong)
 			})
 		}
 	}
+}
+
+// judge says what is wrong with the line of a request for which the client has waited as
+// long as the wall clock says, because of a pause.
+func (s *stall) judge(l *took, made, wall time.Duration, by string) string {
+	got, others := l.phase(s.phase), l.sum()-l.phase(s.phase)
+	least := time.Duration(float64(made) * s.share)
+	switch {
+	case s.phase == "client_drain":
+		wall += wall / 4 // the gateway looks now and then whether the client has everything
+	case by == "tcp_info":
+		wall += 6 * time.Millisecond // the kernel rounds
+	}
+	if got >= least && got <= wall && others <= got/4 && l.Phases[s.phase].By == by && l.Fault == s.fault {
+		return ""
+	}
+	return fmt.Sprintf("%s: %v, want %v to %v by %s, and %s to blame: %+v", s.phase, got, least, wall, by, s.fault, *l)
 }
 
 // What the client measures is what the phases add up to.
@@ -241,7 +261,7 @@ func TestPhasesSumToTheWallTime(t *testing.T) {
 			var walls []time.Duration
 			for range 100 {
 				begun := time.Now()
-				plainly(d, c)
+				plainly(d, c, 0)
 				walls = append(walls, time.Since(begun))
 			}
 			best := time.Hour
@@ -255,6 +275,7 @@ func TestPhasesSumToTheWallTime(t *testing.T) {
 			if best > 0 {
 				t.Errorf("the phases are off by %v more than is allowed", best)
 			}
+			t.Logf("the best is off by %v less than is allowed", -best)
 		})
 	}
 }
@@ -264,7 +285,7 @@ func TestPhasesInMetrics(t *testing.T) {
 	d := startDissected(t, false, func(w http.ResponseWriter, r *http.Request) { pause(40 * time.Millisecond); quick(w, r) })
 	c := d.call()
 	for range 3 {
-		plainly(d, c)
+		plainly(d, c, 0)
 	}
 	d.lines(3)
 	m := d.scrape()
