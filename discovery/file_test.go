@@ -145,6 +145,7 @@ func TestFileSlowWriter(t *testing.T) {
 		writeFile(t, path, "- 10.0.0.1:80\n- 10.0.0.2:80\n")
 		sets := make(chan []gateway.Target, 100)
 		s := newFileSource(t, "", path, time.Hour, func(err error) { t.Error(err) })
+		s.settle = 2 * time.Second // far longer than between two lines, even where the writer has to wait
 		done := make(chan error)
 		go func() { done <- s.Watch(t.Context(), func(targets []gateway.Target) { sets <- targets }) }()
 		t.Cleanup(func() { <-done })
@@ -153,14 +154,14 @@ func TestFileSlowWriter(t *testing.T) {
 		must(t, err)
 		ticks := time.NewTicker(50 * time.Millisecond)
 		defer ticks.Stop()
-		for i := range 20 {
+		for i := range 60 { // in all longer than that
 			_, err := fmt.Fprintf(f, "- 10.0.1.%d:80\n", i+1)
 			must(t, err)
 			<-ticks.C
 		}
 		must(t, f.Close())
-		if got := <-sets; len(got) != 20 {
-			t.Errorf("%d of 20 targets were published", len(got))
+		if got := <-sets; len(got) != 60 {
+			t.Errorf("%d of 60 targets were published", len(got))
 		}
 	})
 }

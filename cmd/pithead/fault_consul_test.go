@@ -17,6 +17,15 @@ import (
 // fullFaults says that minutes may be spent.
 func fullFaults() bool { return os.Getenv("PITHEAD_FAULTS") == "full" }
 
+// soon is what is promised, in the full form. The short one runs on machines with much
+// else to do, and wants to see that it comes about.
+func soon(promised time.Duration) time.Duration {
+	if fullFaults() {
+		return promised
+	}
+	return max(promised, patience)
+}
+
 // TestFault20ColdStart: the gateway starts while Consul is down, with what it
 // remembers and without.
 func TestFault20ColdStart(t *testing.T) {
@@ -43,7 +52,7 @@ func TestFault20ColdStart(t *testing.T) {
 	begin := time.Now()
 	o.run()
 	took := time.Since(begin)
-	if t.Logf("ready %s after it was started", took.Round(time.Millisecond)); took > 2*time.Second {
+	if t.Logf("ready %s after it was started", took.Round(time.Millisecond)); took > soon(2*time.Second) {
 		t.Errorf("ready after %s", took)
 	}
 	m := o.scrape()
@@ -77,7 +86,7 @@ func TestFault20ColdStart(t *testing.T) {
 	agent.Restart()
 	begin = time.Now()
 	o.until("ready", func() bool { return o.ready() == http.StatusOK })
-	if took := time.Since(begin); took > 5*time.Second {
+	if took := time.Since(begin); took > soon(5*time.Second) {
 		t.Errorf("ready %s after Consul", took)
 	}
 	o.wantEnd(o.term())
@@ -155,11 +164,11 @@ func TestFaultRegistration(t *testing.T) {
 
 	g.save("pithead.yaml", strings.Replace(g.process(fmt.Sprintf(
 		"listeners: {web: {address: ADDRESS}}\nconsul: {address: %q, register: {id: gw, tags: [edge], ttl: 3s}}\n", agent.URL)),
-		"delay: 200ms", "delay: 2s", 1))
+		"delay: 200ms", "delay: 8s", 1)) // an entry that is taken out last is there for longer
 	g.until("reloaded", func() bool { return g.scrape().sum("config_generation", "") == 2 })
 	begin := g.term()
 	g.until("taken out", shows(""))
-	if took := time.Since(begin); took > 1500*time.Millisecond {
+	if took := time.Since(begin); took > 6*time.Second {
 		t.Errorf("taken out after %s", took)
 	}
 	if status := askOnce(t, g.addr); status != http.StatusOK {
@@ -182,7 +191,7 @@ func TestFaultRegistration(t *testing.T) {
 			}
 		}
 	}
-	wait("critical", shows("critical"), 10*time.Second)
+	wait("critical", shows("critical"), soon(10*time.Second))
 	if fullFaults() {
 		wait("taken out by Consul", shows(""), 3*time.Minute)
 	}
