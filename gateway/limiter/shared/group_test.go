@@ -15,7 +15,7 @@ func TestFaultFailover(t *testing.T) {
 		replica.Sync()
 		sentinel := redistest.StartSentinel(t, "limits", master)
 		o := at(sentinel)
-		o.Master, o.Timeout = "limits", 100*time.Millisecond
+		o.Master, o.Timeout = "limits", time.Second
 		s := started(t, o)
 		l := limits(s, 0, slow)
 		if n := l.admitted(7, 40); n != 40 {
@@ -73,7 +73,7 @@ func TestFaultCluster(t *testing.T) {
 	t.Run("R10: a cluster that is down", func(t *testing.T) {
 		nodes := redistest.StartCluster(t, 3)
 		o := shortly(nodes[0])
-		o.Cluster, o.Timeout = true, 100*time.Millisecond
+		o.Cluster, o.Timeout = true, time.Second
 		s := started(t, o)
 		l := limits(s, 0, slow)
 		nodes[1].Kill()
