@@ -49,7 +49,7 @@ func (p *idp) serve(document string) { p.document.Store(&document) }
 // eventually asks until the answer has this reason; the gateway is given seconds.
 func eventually(t *testing.T, send func() middlewaretest.Answer, reason string) {
 	t.Helper()
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(20 * time.Second)
 	for {
 		got := ""
 		if e := send().Exchange.Err; e != nil {
@@ -60,7 +60,7 @@ func eventually(t *testing.T, send func() middlewaretest.Answer, reason string) 
 		}
 		select {
 		case <-deadline:
-			t.Fatalf("the reason is %q after 5 s, want %q", got, reason)
+			t.Fatalf("the reason is %q after 20 s, want %q", got, reason)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
@@ -117,9 +117,9 @@ func TestJWTKeysOfAnIssuer(t *testing.T) {
 // alone, and whoever has a good token never waits for those who have none.
 func TestJWTFlood(t *testing.T) {
 	t.Attr("wants", "1,000,000 tokens: memory bounded, the issuer left alone, good ones never wait")
-	flood := 20_000
+	flood, longest := 20_000, 10*time.Second // of a machine with much else to do
 	if os.Getenv("PITHEAD_FAULTS") == "full" {
-		flood = 1_000_000
+		flood, longest = 1_000_000, 2*time.Second
 	}
 	p := newIDP(t)
 	env, _ := orders(t)
@@ -181,7 +181,7 @@ func TestJWTFlood(t *testing.T) {
 	if most := 2 + int64(took/time.Minute); calls > most {
 		t.Errorf("%d requests to the issuer in %s, want at most %d", calls, took, most)
 	}
-	if slowest > 2*time.Second {
+	if slowest > longest {
 		t.Errorf("a good token took %s", slowest)
 	}
 }

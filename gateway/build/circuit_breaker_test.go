@@ -239,13 +239,19 @@ func TestCircuitOfARoute(t *testing.T) {
 		}
 	})
 	t.Run("recovers", func(t *testing.T) {
-		g, _ := open(t, ", open: 100ms, max_open: 100ms, recovery: 0s, probes: 2")
+		g, _ := open(t, ", open: 2s, max_open: 2s, recovery: 0s, probes: 2")
 		_ = g.times(t, 20, "/500")
 		if got := g.times(t, 1, "/"); got[503] != 1 {
 			t.Errorf("%v", got)
 		}
-		<-time.After(150 * time.Millisecond)
-		if got := g.times(t, 2, "/"); got[200] != 2 {
+		for late := time.After(patience); g.times(t, 1, "/")[200] != 1; { // the first probe
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-late:
+				t.Fatal("no probe is let through")
+			}
+		}
+		if got := g.times(t, 1, "/"); got[200] != 1 {
 			t.Errorf("probes: %v", got)
 		}
 		g.want(t, breaker.Closed, 0, 0)

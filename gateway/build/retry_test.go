@@ -45,9 +45,9 @@ const retryConfig = `
 upstreams:
   app: {discover: {static: {targets: [%q]}}}
 routes:
-  - {name: plain, match: {host: plain.test, prefix: /}, use: [retry: {per_try_timeout: 100ms}], to: app}
-  - {name: request, match: {host: request.test, prefix: /}, timeout: 100ms, use: [retry], to: app}
-  - {name: backend, match: {host: backend.test, prefix: /}, use: [retry: {attempts: 0, per_try_timeout: 100ms}], to: app}
+  - {name: plain, match: {host: plain.test, prefix: /}, use: [retry: {per_try_timeout: 1500ms}], to: app}
+  - {name: request, match: {host: request.test, prefix: /}, timeout: 1s, use: [retry], to: app}
+  - {name: backend, match: {host: backend.test, prefix: /}, use: [retry: {attempts: 0, per_try_timeout: 1s}], to: app}
   - {name: none, match: {host: none.test, prefix: /}, to: app}
 `
 
@@ -105,7 +105,7 @@ func TestRetriesAreExplained(t *testing.T) {
 	p := newProcess(t)
 	snap := p.start(fmt.Sprintf(retryConfig, "127.0.0.1:1"))
 	got := explain(t, snap, "POST", "http://plain.test/").Steps
-	want := "retry: up to 2 more attempts on connect_failure, reset, timeout, 502-504; each attempt within 100ms; "
+	want := "retry: up to 2 more attempts on connect_failure, reset, timeout, 502-504; each attempt within 1.5s; "
 	if len(got) != 1 || !strings.HasPrefix(got[0], want) || !strings.HasSuffix(got[0], "; POST only while nothing of it has left") {
 		t.Errorf("%q", got)
 	}

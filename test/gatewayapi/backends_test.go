@@ -97,8 +97,9 @@ func TestHTTPRouteRequestHeaderModifierBackendWeights(t *testing.T) {
 }
 
 func TestHTTPRouteTimeoutRequest(t *testing.T) {
+	t.Parallel() // with the others that wait for a timeout, which is long enough for what must answer in it
 	g := serve(t, setup{routes: `
-  - {match: {path: /request-timeout}, timeout: 100ms, to: v1}
+  - {match: {path: /request-timeout}, timeout: 1500ms, to: v1}
   - {match: {path: /disable-request-timeout}, timeout: 0s, to: v1}`})
 	g.want("v1", "GET http://a.example/request-timeout")
 	disabled := make(chan reply)
@@ -107,7 +108,7 @@ func TestHTTPRouteTimeoutRequest(t *testing.T) {
 	g.echoes["v1"].next(t)
 	began := time.Now()
 	g.want("504", "GET http://a.example/request-timeout?wait")
-	if took := time.Since(began); took < 100*time.Millisecond {
+	if took := time.Since(began); took < 1500*time.Millisecond {
 		t.Errorf("the answer came after %v", took)
 	}
 	close(g.echoes["v1"].release) // the other one has waited longer
@@ -117,8 +118,9 @@ func TestHTTPRouteTimeoutRequest(t *testing.T) {
 }
 
 func TestHTTPRouteTimeoutBackendRequest(t *testing.T) {
+	t.Parallel()
 	g := serve(t, setup{routes: `
-  - {match: {path: /backend-timeout}, use: [retry: {attempts: 0, per_try_timeout: 100ms}], to: v1}
+  - {match: {path: /backend-timeout}, use: [retry: {attempts: 0, per_try_timeout: 1500ms}], to: v1}
   - {match: {path: /disable-backend-timeout}, to: v1}`})
 	g.want("v1", "GET http://a.example/backend-timeout")
 	disabled := make(chan reply)
@@ -171,9 +173,10 @@ func TestHTTPRouteRetry(t *testing.T) {
 
 // Time that runs out is a failure like another, within the time of the request.
 func TestHTTPRouteRetryBackendTimeout(t *testing.T) {
+	t.Parallel()
 	g := serve(t, setup{routes: `
-  - {match: {path: /twice}, use: [retry: {attempts: 2, codes: [500], per_try_timeout: 100ms}], to: v1}
-  - {match: {path: /once}, timeout: 200ms, use: [retry: {attempts: 2, codes: [500], per_try_timeout: 10s}], to: v1}`})
+  - {match: {path: /twice}, use: [retry: {attempts: 2, codes: [500], per_try_timeout: 1500ms}], to: v1}
+  - {match: {path: /once}, timeout: 1500ms, use: [retry: {attempts: 2, codes: [500], per_try_timeout: 10s}], to: v1}`})
 	g.want("v1", "GET http://a.example/twice?hang&times=2&key=a")
 	if n := g.echoes["v1"].count("a"); n != 3 {
 		t.Errorf("%d attempts, want 3", n)

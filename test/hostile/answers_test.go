@@ -217,7 +217,7 @@ func TestEarlyRefusal(t *testing.T) {
 // X16: an upstream that does not answer is too late, not broken.
 func TestSilentUpstream(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, options{response: "100ms"})
+	e := newEdge(t, options{response: "1s"})
 	e.upstream.script.Store(&script{close: true, play: func(_ net.Conn, r *bufio.Reader, _ *message) {
 		_, _ = r.ReadByte() // until the gateway gives up
 	}})

@@ -123,7 +123,7 @@ func brokenRows() []row {
 // cannot come in a test; the answer comes when the client waits.
 func TestHugeChunk(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, options{listener: "timeouts: {body_idle: 200ms}"})
+	e := newEdge(t, options{listener: "timeouts: {body_idle: 2s}"})
 	e.run(t, []row{
 		{name: "F32", in: chunked("/", "ffffffffffffffff\r\nabc"), status: 408, reason: "body_timeout", aborted: true},
 		{name: "F32 on a route with a small limit", in: chunked("/small", "ffffffffffffffff\r\n"+strings.Repeat("a", 17)), status: 413, reason: "body_too_large", aborted: true},
