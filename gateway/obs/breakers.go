@@ -1,10 +1,6 @@
 package obs
 
-import (
-	"slices"
-
-	"github.com/prometheus/client_golang/prometheus"
-)
+import "github.com/prometheus/client_golang/prometheus"
 
 // BreakerState is what a circuit breaker looks like at the moment of a scrape.
 type BreakerState struct {
@@ -15,33 +11,14 @@ type BreakerState struct {
 	Refused, Failures, Slow uint64
 }
 
-// watchedBreakers is where the state of the breakers of a block comes from.
-type watchedBreakers struct {
-	name   string
-	states func() []BreakerState
-}
-
-// WatchBreakers shows the breakers of a block until forget is called. Of two under one
-// name, the later one is shown.
+// WatchBreakers shows the breakers of a block until forget is called.
 func (m *Metrics) WatchBreakers(name string, states func() []BreakerState) (forget func()) {
-	b := &watchedBreakers{name, states}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.breakers = append(slices.Clip(m.breakers), b)
-	return func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.breakers = slices.DeleteFunc(slices.Clone(m.breakers), func(other *watchedBreakers) bool { return other == b })
-	}
+	return m.breakers.watch(name, states)
 }
 
-func collectBreakers(ch chan<- prometheus.Metric, breakers []*watchedBreakers) {
-	latest := make(map[string]*watchedBreakers, len(breakers))
-	for _, b := range breakers {
-		latest[b.name] = b
-	}
-	for _, b := range latest {
-		for _, s := range b.states() {
+func (m *Metrics) collectBreakers(ch chan<- prometheus.Metric) {
+	for _, all := range m.breakers.states() {
+		for _, s := range all {
 			s.collect(ch)
 		}
 	}

@@ -11,16 +11,16 @@ type CacheState struct {
 
 // WatchCache shows a cache until forget is called.
 func (m *Metrics) WatchCache(name string, state func() CacheState) (forget func()) {
-	return m.caches.watch(client{name: name}, state)
+	return m.caches.watch(name, state)
 }
 
 func (m *Metrics) collectCaches(ch chan<- prometheus.Metric) {
-	for c, s := range m.caches.states() {
+	for name, s := range m.caches.states() {
 		for result, n := range s.Requests {
-			counter(ch, cacheRequestsDesc, n, c.name, result)
+			counter(ch, cacheRequestsDesc, n, name, result)
 		}
-		gauge(ch, cacheBytesDesc, float64(s.Bytes), c.name)
-		gauge(ch, cacheAnswersDesc, float64(s.Answers), c.name)
-		counter(ch, cacheEvictedDesc, s.Evicted, c.name)
+		gauge(ch, cacheBytesDesc, float64(s.Bytes), name)
+		gauge(ch, cacheAnswersDesc, float64(s.Answers), name)
+		counter(ch, cacheEvictedDesc, s.Evicted, name)
 	}
 }

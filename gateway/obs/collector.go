@@ -25,10 +25,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	c.m.forgetListeners()
 	routes := slices.Collect(maps.Values(c.m.routes))
 	listeners := slices.Collect(maps.Values(c.m.listeners))
-	failures, skipped, keys := maps.Clone(c.m.failures), maps.Clone(c.m.skipped), c.m.keys
-	introspectors := c.m.introspectors
-	limiters, breakers := c.m.limiters, c.m.breakers
-	stores := c.m.stores
+	failures, skipped := maps.Clone(c.m.failures), maps.Clone(c.m.skipped)
 	c.m.mu.Unlock()
 
 	c.m.saturation.collect(ch, time.Now())
@@ -39,11 +36,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		l.collect(ch)
 	}
 	c.m.collectUpstreams(ch, failures, skipped)
-	collectKeys(ch, keys)
-	collectLimiters(ch, limiters)
-	collectBreakers(ch, breakers)
-	collectStores(ch, stores)
-	collectIntrospectors(ch, introspectors)
+	c.m.collectKeys(ch)
+	c.m.collectLimiters(ch)
+	c.m.collectBreakers(ch)
+	c.m.collectStores(ch)
+	c.m.collectIntrospectors(ch)
 	c.m.collectLogins(ch)
 	c.m.collectForwardAuths(ch)
 	c.m.collectLoad(ch)

@@ -21,10 +21,6 @@ func (m *Metrics) collectForwardAuths(ch chan<- prometheus.Metric) {
 			counter(ch, forwardAuthRequestsDesc, n, c.at, c.name, result)
 		}
 		counter(ch, forwardAuthHitsDesc, s.Hits, c.at, c.name)
-		open := 0.0
-		if s.Open {
-			open = 1
-		}
-		gauge(ch, forwardAuthOpenDesc, open, c.at, c.name)
+		gauge(ch, forwardAuthOpenDesc, truth(s.Open), c.at, c.name)
 	}
 }

@@ -1,7 +1,6 @@
 package obs
 
 import (
-	"slices"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,33 +36,13 @@ type LimiterState struct {
 	Decisions map[string]uint64 // by who has decided; nil if there is only one
 }
 
-// watchedLimiter is where the state of a limiter comes from.
-type watchedLimiter struct {
-	name  string
-	state func() LimiterState
-}
-
-// WatchLimiter shows the keys of a limiter until forget is called. Of two under one
-// name, the later one is shown.
+// WatchLimiter shows the keys of a limiter until forget is called.
 func (m *Metrics) WatchLimiter(name string, state func() LimiterState) (forget func()) {
-	l := &watchedLimiter{name, state}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.limiters = append(slices.Clip(m.limiters), l)
-	return func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.limiters = slices.DeleteFunc(slices.Clone(m.limiters), func(other *watchedLimiter) bool { return other == l })
-	}
+	return m.limiters.watch(name, state)
 }
 
-func collectLimiters(ch chan<- prometheus.Metric, limiters []*watchedLimiter) {
-	latest := make(map[string]*watchedLimiter, len(limiters))
-	for _, l := range limiters {
-		latest[l.name] = l
-	}
-	for name, l := range latest {
-		s := l.state()
+func (m *Metrics) collectLimiters(ch chan<- prometheus.Metric) {
+	for name, s := range m.limiters.states() {
 		gauge(ch, rateLimitKeysDesc, float64(s.Keys), name)
 		counter(ch, rateLimitCrowdedDesc, s.Crowded, name)
 		for by, n := range s.Decisions {

@@ -22,7 +22,8 @@ type Build struct {
 }
 
 // Metrics are all metrics of a process, in a registry of their own: whatever a
-// module adds to the library's default registry is not shown.
+// module adds to the library's default registry is not shown. Of two things that are
+// watched under one name, as there may be during a reload, the later one is shown.
 type Metrics struct {
 	registry  *prometheus.Registry
 	upstreams atomic.Pointer[func() []UpstreamState]
@@ -39,21 +40,20 @@ type Metrics struct {
 	mu        sync.Mutex // guards the maps; not used by requests
 	routes    map[string]*Route
 	listeners map[string]*Listener
-	failures  map[string]uint64  // of discovery, by upstream
-	skipped   map[string]int     // instances that discovery leaves out, by upstream
-	keys      []*keySet          // of issuers; never changed in place
-	limiters  []*watchedLimiter  // never changed in place
-	breakers  []*watchedBreakers // never changed in place
+	failures  map[string]uint64 // of discovery, by upstream
+	skipped   map[string]int    // instances that discovery leaves out, by upstream
 
-	introspectors []*introspectorSource // never changed in place
-
-	logins       watchers[client, LoginState]
-	concurrency  watchers[string, ConcurrencyState]
-	admissions   watchers[string, AdmissionState]
-	overload     watchers[string, OverloadState]
-	forwardAuths watchers[client, ForwardAuthState]
-	caches       watchers[client, CacheState]
-	stores       []*Store // never changed in place
+	keys          watchers[issued, KeysState]
+	introspectors watchers[client, IntrospectorState]
+	logins        watchers[client, LoginState]
+	forwardAuths  watchers[client, ForwardAuthState]
+	limiters      watchers[string, LimiterState]
+	stores        watchers[string, *Store]
+	breakers      watchers[string, []BreakerState]
+	concurrency   watchers[string, ConcurrencyState]
+	admissions    watchers[string, AdmissionState]
+	overload      watchers[string, OverloadState]
+	caches        watchers[string, CacheState]
 }
 
 // NewMetrics makes the metrics of a process.
