@@ -43,7 +43,7 @@ func newConsulTokens(c ConsulConfig, log *slog.Logger) (*consulTokens, error) {
 }
 
 func readConsulToken(path string) (gateway.Secret, error) {
-	text, err := readFile(path, consulSecretLimit)
+	text, err := kind.ReadFile(path, consulSecretLimit)
 	if err != nil {
 		return "", err
 	}
@@ -119,7 +119,7 @@ func (t *ConsulTLS) read() (*tls.Config, error) {
 			errs = append(errs, kind.At(setting, "is required"))
 			return nil
 		}
-		text, err := readFile(string(path), consulSecretLimit)
+		text, err := kind.ReadFile(string(path), consulSecretLimit)
 		if err != nil {
 			errs = append(errs, kind.At(setting, "%w", err))
 		}

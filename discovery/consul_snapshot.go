@@ -89,7 +89,7 @@ func (s *consulSnapshot) load(log *slog.Logger) bool {
 	}
 	var text []byte
 	if err == nil {
-		text, err = readFile(s.path, snapshotLimit)
+		text, err = kind.ReadFile(s.path, snapshotLimit)
 	}
 	if err == nil {
 		s.age = info.ModTime()

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/pithead/pithead/gateway/kind"
 )
 
 const (
@@ -179,7 +181,7 @@ func parseServers(text string) ([]netip.AddrPort, error) {
 // readServers finds the name servers that the system uses. Its other options
 // are about names that are not absolute, or about timeouts.
 func readServers(path string) ([]netip.AddrPort, error) {
-	text, err := readFile(path, fileLimit)
+	text, err := kind.ReadFile(path, fileLimit)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read name servers: %w", err)
 	}

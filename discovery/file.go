@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -126,14 +124,14 @@ func drainErrors(w *fsnotify.Watcher) {
 // read waits until two reads in a row are equal, so that a file is not taken
 // while somebody writes it.
 func (s *fileSource) read(ctx context.Context) ([]gateway.Target, error) {
-	text, err := readFile(s.path, fileLimit)
+	text, err := kind.ReadFile(s.path, fileLimit)
 	for err == nil {
 		pause(ctx, s.settle)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		var again []byte
-		if again, err = readFile(s.path, fileLimit); err != nil {
+		if again, err = kind.ReadFile(s.path, fileLimit); err != nil {
 			break
 		}
 		if bytes.Equal(text, again) {
@@ -142,27 +140,4 @@ func (s *fileSource) read(ctx context.Context) ([]gateway.Target, error) {
 		text = again
 	}
 	return nil, fmt.Errorf("read endpoints: %w", err)
-}
-
-// readFile reads a file of at most limit bytes.
-func readFile(path string, limit int) ([]byte, error) {
-	// To open a pipe in place of the file would block for ever.
-	if info, err := os.Stat(path); err != nil {
-		return nil, err
-	} else if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(text) > limit {
-		return nil, fmt.Errorf("%s is larger than %s", path, kind.Size(limit))
-	}
-	return text, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pithead/pithead/discovery/discoverytest"
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/kind"
 )
 
 // fileText writes targets as JSON, which is YAML too.
@@ -226,7 +227,7 @@ func TestParseFileRefuses(t *testing.T) {
 func TestReadFileRefuses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "endpoints.yaml")
 	writeFile(t, path, strings.Repeat("#\n", fileLimit/2+1))
-	if _, err := readFile(path, fileLimit); err == nil || !strings.Contains(err.Error(), "larger than 8MiB") {
+	if _, err := kind.ReadFile(path, fileLimit); err == nil || !strings.Contains(err.Error(), "larger than 8MiB") {
 		t.Errorf("a file over the limit: %v", err)
 	}
 }

@@ -6,12 +6,8 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/pithead/pithead/gateway/kind"
@@ -43,22 +39,7 @@ func (k APIKey) subject() string {
 
 // Validate checks one key.
 func (k APIKey) Validate() error {
-	var errs []error
-	if k.ID == "" || !isVisible(k.ID) {
-		errs = append(errs, kind.At("id", "%q is no id; write printable ASCII", k.ID))
-	}
-	if !isVisible(k.Subject) {
-		errs = append(errs, kind.At("subject", "%q cannot stand in a header; write printable ASCII", k.Subject))
-	}
-	for _, name := range sortedKeys(k.Meta) {
-		switch {
-		case name == "id" || name == "subject":
-			errs = append(errs, kind.At("meta."+name, "is a setting of the key itself"))
-		case !isVisible(k.Meta[name]):
-			errs = append(errs, kind.At("meta."+name, "%q cannot stand in a header; write printable ASCII", k.Meta[name]))
-		}
-	}
-	return errors.Join(errs...)
+	return validateAccount(k.ID, k.Subject, k.Meta)
 }
 
 // APIKeyDigest is the SHA-256 digest of a key.
@@ -157,28 +138,18 @@ func newAPIKeyTable(keys []APIKey, file string, text []byte) (*apiKeyTable, erro
 			errs = append(errs, kind.At(fmt.Sprintf("keys[%d]", i), "%w", err))
 		}
 	}
-	n := 0
-	for line := range bytes.Lines(text) {
-		n++
-		if line = bytes.TrimSpace(line); len(line) == 0 || line[0] == '#' {
-			continue
-		}
+	errs = append(errs, eachAccount(file, text, func(line []byte) error {
 		k, err := parseAPIKey(line)
-		if err == nil {
-			err = t.add(k, ids)
+		if err != nil {
+			return err
 		}
-		if err != nil && len(errs) < maxFileMistakes {
-			errs = append(errs, kind.At("file", "%s:%d: %w", file, n, err))
-		}
-	}
+		return t.add(k, ids)
+	})...)
 	if len(errs) == 0 && len(t.keys) == 0 {
 		errs = append(errs, kind.At("file", "%s holds no key; if nobody is to pass, leave one that has expired", file))
 	}
 	return t, errors.Join(errs...)
 }
-
-// maxFileMistakes is how many mistakes of a file are told at once.
-const maxFileMistakes = 10
 
 func (t *apiKeyTable) add(k APIKey, ids map[string]bool) error {
 	slot := binary.BigEndian.Uint64(k.SHA256[:])
@@ -196,47 +167,11 @@ func (t *apiKeyTable) add(k APIKey, ids map[string]bool) error {
 // parseAPIKey reads a line of a file.
 func parseAPIKey(line []byte) (APIKey, error) {
 	var k APIKey
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&k); err != nil {
-		return k, errors.New(strings.TrimPrefix(err.Error(), "json: "))
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return k, errors.New("more than one value in a line")
+	if err := parseAccount(line, &k); err != nil {
+		return k, err
 	}
 	if k.SHA256 == (APIKeyDigest{}) {
 		return k, errors.New(`"sha256" is required`)
 	}
-	if err := k.Validate(); err != nil {
-		return k, errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
-	}
-	return k, nil
-}
-
-// maxAccounts bounds a file of keys or passwords; the server watches none that is larger.
-const maxAccounts = 8 << 20
-
-// readAccounts reads a file of keys or passwords.
-func readAccounts(path string) ([]byte, error) {
-	if info, err := os.Stat(path); err != nil { // to open a pipe would block
-		return nil, err
-	} else if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", path)
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = file.Close() }() // it was only read
-	text, err := io.ReadAll(io.LimitReader(file, maxAccounts+1))
-	if err == nil && len(text) > maxAccounts {
-		err = fmt.Errorf("%s is larger than 8MiB", path)
-	}
-	return text, err
-}
-
-// fileKey is the key of what was made of a file's content.
-func fileKey(kind, path string, text []byte) string {
-	sum := sha256.Sum256(text)
-	return kind + "/" + path + "/" + hex.EncodeToString(sum[:])
+	return k, oneLine(k.Validate())
 }

@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
@@ -51,21 +50,13 @@ func newUserTable(users map[string]gateway.Secret, file string, text []byte) (*u
 			errs = append(errs, kind.At("users."+name, "%w", err))
 		}
 	}
-	n := 0
-	for line := range bytes.Lines(text) {
-		n++
-		if line = bytes.TrimSpace(line); len(line) == 0 || line[0] == '#' {
-			continue
-		}
+	errs = append(errs, eachAccount(file, text, func(line []byte) error {
 		name, hash, ok := strings.Cut(string(line), ":")
-		err := errors.New("want name:hash")
-		if ok {
-			err = t.add(name, hash)
+		if !ok {
+			return errors.New("want name:hash")
 		}
-		if err != nil && len(errs) < maxFileMistakes {
-			errs = append(errs, kind.At("file", "%s:%d: %w", file, n, err))
-		}
-	}
+		return t.add(name, hash)
+	})...)
 	if len(errs) == 0 && len(t.all) == 0 {
 		errs = append(errs, kind.At("file", "%s holds no user", file))
 	}

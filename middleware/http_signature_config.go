@@ -1,12 +1,9 @@
 package middleware
 
 import (
-	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -154,21 +151,7 @@ func (c HTTPSignatureConfig) validateComponents() error {
 
 // Validate checks one key.
 func (k HTTPSignatureKey) Validate() error {
-	var errs []error
-	if k.ID == "" || !isVisible(k.ID) {
-		errs = append(errs, kind.At("id", "%q is no id; write printable ASCII", k.ID))
-	}
-	if !isVisible(k.Subject) {
-		errs = append(errs, kind.At("subject", "%q cannot stand in a header; write printable ASCII", k.Subject))
-	}
-	for _, name := range sortedKeys(k.Meta) {
-		switch {
-		case name == "id" || name == "subject":
-			errs = append(errs, kind.At("meta."+name, "is a setting of the key itself"))
-		case !isVisible(k.Meta[name]):
-			errs = append(errs, kind.At("meta."+name, "%q cannot stand in a header; write printable ASCII", k.Meta[name]))
-		}
-	}
+	errs := []error{validateAccount(k.ID, k.Subject, k.Meta)}
 	if k.Algorithm != "" && !slices.Contains(httpsig.Algorithms(), k.Algorithm) {
 		errs = append(errs, kind.At("algorithm", "%q is no algorithm; known are %s", k.Algorithm, strings.Join(httpsig.Algorithms(), ", ")))
 	} else if _, err := k.key(); err != nil {
@@ -249,16 +232,8 @@ func (k HTTPSignatureKey) subject() string {
 // parseSignatureKey reads a line of a file.
 func parseSignatureKey(line []byte) (HTTPSignatureKey, error) {
 	var k HTTPSignatureKey
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&k); err != nil {
-		return k, errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	if err := parseAccount(line, &k); err != nil {
+		return k, err
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return k, errors.New("more than one value in a line")
-	}
-	if err := k.Validate(); err != nil {
-		return k, errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
-	}
-	return k, nil
+	return k, oneLine(k.Validate())
 }

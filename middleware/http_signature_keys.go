@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -39,30 +38,18 @@ func (c HTTPSignatureConfig) signers(env Env) (map[string]*signer, error) {
 		if err != nil {
 			return nil, errors.Join(append(errs, kind.At("file", "%w", err))...)
 		}
-		errs = append(errs, c.addFile(all, text, env)...)
+		errs = append(errs, eachAccount(string(c.File), text, func(line []byte) error {
+			k, err := parseSignatureKey(line)
+			if err != nil {
+				return err
+			}
+			return c.addSigner(all, k, env)
+		})...)
 		if len(errs) == 0 && len(all) == 0 {
 			errs = append(errs, kind.At("file", "%s holds no key", string(c.File)))
 		}
 	}
 	return all, errors.Join(errs...)
-}
-
-func (c HTTPSignatureConfig) addFile(all map[string]*signer, text []byte, env Env) (errs []error) {
-	n := 0
-	for line := range bytes.Lines(text) {
-		n++
-		if line = bytes.TrimSpace(line); len(line) == 0 || line[0] == '#' {
-			continue
-		}
-		k, err := parseSignatureKey(line)
-		if err == nil {
-			err = c.addSigner(all, k, env)
-		}
-		if err != nil && len(errs) < maxFileMistakes {
-			errs = append(errs, kind.At("file", "%s:%d: %w", string(c.File), n, err))
-		}
-	}
-	return errs
 }
 
 func (c HTTPSignatureConfig) addSigner(all map[string]*signer, k HTTPSignatureKey, env Env) error {

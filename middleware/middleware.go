@@ -58,3 +58,7 @@ type Match struct {
 
 	Methods []string // nil: all of them
 }
+
+// maxProof bounds a file that proves who the gateway is, or says whom it trusts: a key, or
+// certificates. The authorities of a whole system take a quarter of it.
+const maxProof = 1 << 20

@@ -15,9 +15,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"time"
+
+	"github.com/pithead/pithead/gateway/kind"
 )
 
 const (
@@ -42,7 +43,7 @@ func newOAuth2Client(c OAuth2Client, endpoint string) (k *oauth2Client, digest s
 	k = &oauth2Client{OAuth2Client: c, endpoint: endpoint}
 	proof := []byte(c.Secret.Reveal())
 	if c.Auth == authKey {
-		if proof, err = os.ReadFile(string(c.Key.File)); err != nil {
+		if proof, err = kind.ReadFile(string(c.Key.File), maxProof); err != nil {
 			return nil, "", err
 		}
 		if k.sign, err = newAssertionSigner(proof, c.Key.Algorithm); err != nil {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -118,7 +117,7 @@ func (c *RedisTLS) read(all *[]string) (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}
 	var errs []error
 	read := func(setting string, path kind.Path) []byte {
-		text, err := os.ReadFile(string(path))
+		text, err := kind.ReadFile(string(path), maxProof)
 		if err != nil {
 			errs = append(errs, kind.At("store.redis.tls."+setting, "%w", err))
 		}

@@ -3,9 +3,7 @@ package middleware
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -118,29 +116,13 @@ func newRespond(c RespondConfig, env Env) (gateway.Step, error) {
 	return gateway.Step{Wrap: m.wrap, Explain: m.explain, Answers: true}, nil
 }
 
-// readSmall reads a file of bounded size. Others than regular ones, such as
-// pipes, may never come to an end.
+// readSmall reads a file that must say something.
 func readSmall(path string) ([]byte, error) {
-	if info, err := os.Stat(path); err != nil {
-		return nil, err
-	} else if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", path)
+	body, err := kind.ReadFile(path, maxRespondFile)
+	if err == nil && len(body) == 0 {
+		err = fmt.Errorf("%s is empty", path)
 	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = file.Close() }() // it was only read
-	body, err := io.ReadAll(io.LimitReader(file, maxRespondFile+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case len(body) > maxRespondFile:
-		return nil, fmt.Errorf("%s is larger than 1MiB", path)
-	case len(body) == 0:
-		return nil, fmt.Errorf("%s is empty", path)
-	}
-	return body, nil
+	return body, err
 }
 
 // contentTypeOf does not ask the tables of the system, which differ.
