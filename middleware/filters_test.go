@@ -257,7 +257,7 @@ func TestWholeEditsOfAnswers(t *testing.T) {
 	}
 }
 
-// To see this fail, take Unwrap from headersWriter.
+// To see this fail, take Unwrap from headWriter.
 func TestWholeWebSocket(t *testing.T) {
 	g := serveWhole(t, func(w http.ResponseWriter, _ *http.Request) {
 		conn, rw, err := http.NewResponseController(w).Hijack()

@@ -129,6 +129,7 @@ func isHeaderValue(s string) bool {
 type headerEdits struct {
 	remove   []string // canonical
 	set, add []headerLine
+	edit     func(http.Header) // answer, made once so that no request has to
 }
 
 // headerLine is a header with its one value.
@@ -142,6 +143,7 @@ func newHeaderEdits(c HeaderEdits) *headerEdits {
 	for _, name := range c.Remove {
 		e.remove = append(e.remove, http.CanonicalHeaderKey(name))
 	}
+	e.edit = e.answer
 	return e
 }
 
@@ -182,9 +184,9 @@ func (e *headerEdits) answer(h http.Header) {
 
 // serve has next answer, and makes the edits in the head of what it says.
 func (e *headerEdits) serve(next http.Handler, w http.ResponseWriter, r *http.Request) {
-	hw := &headersWriter{ResponseWriter: w, edits: e}
+	hw := &headWriter{ResponseWriter: w, edit: e.edit}
 	next.ServeHTTP(hw, r)
-	hw.edit() // nothing was written: net/http is going to send an empty answer
+	hw.finish() // nothing was written: net/http is going to send an empty answer
 }
 
 // String tells the edits. Values may be secrets.
@@ -233,41 +235,4 @@ func newHeaders(c HeadersConfig, _ Env) (gateway.Step, error) {
 		},
 		Explain: func(*http.Request, *gateway.Exchange) string { return text },
 	}, nil
-}
-
-// headersWriter edits the head of an answer at the last moment, whoever writes it.
-type headersWriter struct {
-	http.ResponseWriter
-	edits *headerEdits
-	done  bool
-}
-
-func (w *headersWriter) edit() {
-	if !w.done {
-		w.done = true
-		w.edits.answer(w.Header())
-	}
-}
-
-// Unwrap is for http.ResponseController.
-func (w *headersWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// WriteHeader implements http.ResponseWriter.
-func (w *headersWriter) WriteHeader(status int) {
-	if status >= http.StatusOK {
-		w.edit()
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Write implements http.ResponseWriter.
-func (w *headersWriter) Write(p []byte) (int, error) {
-	w.edit()
-	return w.ResponseWriter.Write(p)
-}
-
-// FlushError is for http.ResponseController.
-func (w *headersWriter) FlushError() error {
-	w.edit()
-	return http.NewResponseController(w.ResponseWriter).Flush()
 }
