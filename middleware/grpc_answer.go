@@ -173,7 +173,7 @@ func (a *grpcAnswer) finish(aborted bool) {
 		err, a.failed = errGRPCTimeout, errGRPCTimeout
 	}
 	var st grpcweb.Status
-	trailers := a.trailers()
+	trailers := trailersOf(a.head, a.header)
 	if !aborted && a.failed == nil {
 		err = a.verdict(&st, trailers)
 	}
@@ -209,13 +209,13 @@ func (a *grpcAnswer) verdict(st *grpcweb.Status, trailers http.Header) *gateway.
 	return nil
 }
 
-// trailers are what came after the body, or a head that is all there is.
-func (a *grpcAnswer) trailers() http.Header {
-	if a.head["Grpc-Status"] != nil {
-		return a.head
+// trailersOf are what came after the body, or a head that is all there is.
+func trailersOf(head, after http.Header) http.Header {
+	if head["Grpc-Status"] != nil {
+		return head
 	}
-	t := make(http.Header, len(a.header))
-	for name, values := range a.header {
+	t := make(http.Header, len(after))
+	for name, values := range after {
 		t[http.CanonicalHeaderKey(strings.TrimPrefix(name, http.TrailerPrefix))] = values
 	}
 	return t

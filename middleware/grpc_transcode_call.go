@@ -181,7 +181,7 @@ func (c *grpcCall) finish(aborted bool) {
 	if aborted && err == nil {
 		err = &gateway.Error{Status: http.StatusBadGateway, Reason: "upstream_truncated", Msg: "the service broke off its answer", Cause: gateway.CauseUpstream}
 	}
-	trailers := c.trailers()
+	trailers := trailersOf(c.head, c.header)
 	st, err := c.verdict(err, trailers)
 	if err != nil {
 		c.finishFailed(err)
@@ -212,18 +212,6 @@ func (c *grpcCall) finish(aborted bool) {
 	}
 	h["Content-Type"] = []string{cmp.Or(c.contentType, "application/octet-stream")}
 	c.write(http.StatusOK, c.out)
-}
-
-// trailers are what came after the body, or a head that is all there is.
-func (c *grpcCall) trailers() http.Header {
-	if c.head["Grpc-Status"] != nil {
-		return c.head
-	}
-	t := make(http.Header, len(c.header))
-	for name, values := range c.header {
-		t[http.CanonicalHeaderKey(strings.TrimPrefix(name, http.TrailerPrefix))] = values
-	}
-	return t
 }
 
 // verdict is how the call has ended: a status of the service, or an error.
