@@ -6,7 +6,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/pithead/pithead/gateway"
@@ -64,17 +63,7 @@ func (c AdaptiveLimitConfig) health() concurrency.Health {
 // keptAdmission is what all routes with one block share.
 type keptAdmission struct {
 	*concurrency.Admission
-	show   sync.Once
-	forget func()
-}
-
-// Close implements io.Closer.
-func (k *keptAdmission) Close() error {
-	k.show.Do(func() {})
-	if k.forget != nil {
-		k.forget()
-	}
-	return nil
+	shown
 }
 
 func newAdaptiveLimit(c AdaptiveLimitConfig, env Env) (gateway.Step, error) {
@@ -95,7 +84,7 @@ func newAdaptiveLimit(c AdaptiveLimitConfig, env Env) (gateway.Step, error) {
 		},
 		Start: func() []<-chan struct{} {
 			kept.Configure(c.health())
-			kept.show.Do(func() { kept.forget = env.Process.WatchAdmission(env.Key, kept.state) })
+			kept.show(func() func() { return env.Process.WatchAdmission(env.Key, kept.state) })
 			return nil
 		},
 	}, nil

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -32,21 +31,17 @@ type cache struct {
 
 // keptCache is what outlives a reload.
 type keptCache struct {
+	shown     shown
 	store     *httpcache.Store
 	ctx       context.Context // of what is fetched again in the background
 	end       context.CancelFunc
 	refreshes atomic.Int64
-	shown     atomic.Bool
-	forget    []func()
 }
 
 // Close ends what is under way for the cache alone.
 func (k *keptCache) Close() error {
 	k.end()
-	for _, forget := range k.forget {
-		forget()
-	}
-	return nil
+	return k.shown.Close()
 }
 
 func newCache(c CacheConfig, env Env) (gateway.Step, error) {
@@ -77,26 +72,14 @@ func newCache(c CacheConfig, env Env) (gateway.Step, error) {
 	}
 	return gateway.Step{Wrap: m.wrap, Explain: m.explain, Start: func() []<-chan struct{} {
 		kept.store.Resize(int64(c.MaxBytes))
-		if kept.shown.CompareAndSwap(false, true) {
-			name := cacheName(env.Key)
-			kept.forget = append(kept.forget, registry.Add(name, kept.store),
-				env.Process.WatchCache(name, func() obs.CacheState { return cacheState(kept.store) }))
-		}
+		kept.shown.show(func() func() {
+			name := blockName("cache", env.Key)
+			leave := registry.Add(name, kept.store)
+			forget := env.Process.WatchCache(name, func() obs.CacheState { return cacheState(kept.store) })
+			return func() { leave(); forget() }
+		})
 		return nil
 	}}, nil
-}
-
-// cacheName makes the name of a cache out of the key of its block: the name of a named
-// one, else its route, and which of several it is.
-func cacheName(key string) string {
-	if name, ok := strings.CutPrefix(key, "middleware/"); ok {
-		return name
-	}
-	name, first := strings.CutSuffix(key, "/cache/0")
-	if !first {
-		name = strings.Replace(key, "/cache/", "/", 1)
-	}
-	return name
 }
 
 func cacheState(s *httpcache.Store) obs.CacheState {
@@ -250,5 +233,5 @@ func (m *cache) explain(r *http.Request, x *gateway.Exchange) string {
 		return fmt.Sprintf("passes: what is stored is %s old and has to be confirmed", age)
 	}
 	x.Status = a.Status
-	return fmt.Sprintf("is answered %d from the cache %s; %s old, fresh for %s", cmp.Or(a.Status, 200), cacheName(m.env.Key), age, a.Left(now).Truncate(time.Second))
+	return fmt.Sprintf("is answered %d from the cache %s; %s old, fresh for %s", cmp.Or(a.Status, 200), blockName("cache", m.env.Key), age, a.Left(now).Truncate(time.Second))
 }

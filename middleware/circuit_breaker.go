@@ -58,7 +58,7 @@ func newCircuitBreaker(c CircuitBreakerConfig, env Env) (gateway.Step, error) {
 		return gateway.Step{}, kind.At("", "%w", err)
 	}
 	group, err := keep.Get(env.Keep, "circuit_breaker/"+env.Key, func() (*breaker.Group, error) {
-		return breaker.NewGroup(breakerName(env.Key), c.settings(), env.Log), nil
+		return breaker.NewGroup(blockName("circuit_breaker", env.Key), c.settings(), env.Log), nil
 	})
 	if err != nil {
 		return gateway.Step{}, kind.At("", "%w", err)
@@ -83,19 +83,6 @@ func newCircuitBreaker(c CircuitBreakerConfig, env Env) (gateway.Step, error) {
 		step.Behind = "cache"
 	}
 	return step, nil
-}
-
-// breakerName makes the first part of the names of breakers out of the key of a
-// block: the name of a named one, else its route, and which of several it is.
-func breakerName(key string) string {
-	if name, ok := strings.CutPrefix(key, "middleware/"); ok {
-		return name
-	}
-	name, first := strings.CutSuffix(key, "/circuit_breaker/0")
-	if !first {
-		name = strings.Replace(key, "/circuit_breaker/", "/", 1)
-	}
-	return name
 }
 
 // of is the breaker for x at ep of an upstream.

@@ -7,7 +7,6 @@ import (
 	"hash/maphash"
 	"math/rand/v2"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/pithead/pithead/gateway"
@@ -32,18 +31,8 @@ type concurrencyLimit struct {
 // keptLimiter is what all routes with one block share, and reloads leave alone.
 type keptLimiter struct {
 	*concurrency.Limiter
-	seed   maphash.Seed
-	show   sync.Once
-	forget func()
-}
-
-// Close implements io.Closer.
-func (k *keptLimiter) Close() error {
-	k.show.Do(func() {})
-	if k.forget != nil {
-		k.forget()
-	}
-	return nil
+	shown
+	seed maphash.Seed
 }
 
 func newConcurrency(c ConcurrencyConfig, env Env) (gateway.Step, error) {
@@ -56,8 +45,8 @@ func newConcurrency(c ConcurrencyConfig, env Env) (gateway.Step, error) {
 	m := &concurrencyLimit{kept: kept, key: newRateKey(c.Queue.keys(), env.Route)}
 	return gateway.Step{Wrap: m.wrap, Explain: m.explain, Start: func() []<-chan struct{} {
 		kept.Configure(c.settings())
-		kept.show.Do(func() {
-			kept.forget = env.Process.WatchConcurrency(env.Key, func() obs.ConcurrencyState {
+		kept.show(func() func() {
+			return env.Process.WatchConcurrency(env.Key, func() obs.ConcurrencyState {
 				i := kept.Info()
 				return obs.ConcurrencyState{Limit: i.Limit, Active: i.Active, Waiting: i.Waiting, Baseline: i.Baseline, Refused: byPriority(i.Refused)}
 			})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,9 +17,8 @@ import (
 // authService is what blocks that ask the same service in the same way share, and reloads
 // leave alone: whether it is to be asked, and what has become of the questions.
 type authService struct {
+	shown
 	breaker *gobreaker.CircuitBreaker[*authVerdict]
-	begin   sync.Once
-	forget  func()
 
 	hits, allowed, denied, failed, late, skipped atomic.Uint64
 }
@@ -96,8 +94,8 @@ func (s *authService) count(v *authVerdict, err error) {
 
 // start shows the service in the metrics, once.
 func (s *authService) start(metrics *obs.Metrics, c *ForwardAuthConfig) {
-	s.begin.Do(func() {
-		s.forget = metrics.WatchForwardAuth(c.To, c.Path, func() obs.ForwardAuthState {
+	s.show(func() func() {
+		return metrics.WatchForwardAuth(c.To, c.Path, func() obs.ForwardAuthState {
 			return obs.ForwardAuthState{
 				Requests: map[string]uint64{
 					"allowed": s.allowed.Load(), "denied": s.denied.Load(), "failed": s.failed.Load(), "timeout": s.late.Load(), "skipped": s.skipped.Load(),
@@ -106,13 +104,4 @@ func (s *authService) start(metrics *obs.Metrics, c *ForwardAuthConfig) {
 			}
 		})
 	})
-}
-
-// Close ends showing it.
-func (s *authService) Close() error {
-	s.begin.Do(func() {})
-	if s.forget != nil {
-		s.forget()
-	}
-	return nil
 }

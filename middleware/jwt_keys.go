@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/pithead/pithead/gateway/jwks"
@@ -113,8 +112,7 @@ func (k JWTKeys) validate(issuer string) error {
 type jwtKeys struct {
 	*jwks.Cache
 	issuer, source string
-	begin          sync.Once
-	forget         func()
+	shown          shown
 }
 
 // keptKeys finds or makes the keys of an issuer.
@@ -169,9 +167,9 @@ func (c JWTIssuer) source(env Env) (name string, make func() (*jwks.Cache, error
 
 // start begins to load the keys and to show them in the metrics, once.
 func (k *jwtKeys) start(metrics *obs.Metrics) {
-	k.begin.Do(func() {
+	k.shown.show(func() func() {
 		k.Start()
-		k.forget = metrics.WatchKeys(k.issuer, k.source, func() obs.KeysState {
+		return metrics.WatchKeys(k.issuer, k.source, func() obs.KeysState {
 			s := k.State()
 			return obs.KeysState{Keys: s.Keys, Confirmed: s.Confirmed, Failures: s.Failures}
 		})
@@ -188,9 +186,5 @@ func (k *jwtKeys) lacking() []string {
 
 // Close ends the loading.
 func (k *jwtKeys) Close() error {
-	k.begin.Do(func() {})
-	if k.forget != nil {
-		k.forget()
-	}
-	return k.Cache.Close()
+	return errors.Join(k.shown.Close(), k.Cache.Close())
 }

@@ -6,6 +6,7 @@ package middleware
 import (
 	"embed"
 	"log/slog"
+	"strings"
 
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/keep"
@@ -49,6 +50,19 @@ type Env struct {
 	Process *obs.Metrics
 
 	Log *slog.Logger
+}
+
+// blockName makes the name under which metrics and the admin API show a block of a kind out
+// of its Env.Key: that of a named block, else its route, and which of several it is.
+func blockName(kind, key string) string {
+	if name, ok := strings.CutPrefix(key, "middleware/"); ok {
+		return name
+	}
+	name, first := strings.CutSuffix(key, "/"+kind+"/0")
+	if !first {
+		name = strings.Replace(key, "/"+kind+"/", "/", 1)
+	}
+	return name
 }
 
 // Match is what a middleware may have to know of the match of its route.

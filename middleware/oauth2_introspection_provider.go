@@ -43,8 +43,7 @@ type introspector struct {
 	ctx     context.Context
 	stop    context.CancelFunc
 	running sync.WaitGroup
-	begin   sync.Once
-	forget  func()
+	shown   shown
 
 	mu      sync.Mutex // guards flights; not used for tokens that are remembered
 	flights map[string]*flight
@@ -211,7 +210,7 @@ func (p *introspector) question(ctx context.Context, token string) (map[string]a
 
 // start shows the introspector in the metrics, once.
 func (p *introspector) start(metrics *obs.Metrics) {
-	p.begin.Do(func() { p.forget = metrics.WatchIntrospector(p.endpoint, p.client.ID, p.state) })
+	p.shown.show(func() func() { return metrics.WatchIntrospector(p.endpoint, p.client.ID, p.state) })
 }
 
 func (p *introspector) state() obs.IntrospectorState {
@@ -223,11 +222,8 @@ func (p *introspector) state() obs.IntrospectorState {
 
 // Close ends all questions and returns when they have ended.
 func (p *introspector) Close() error {
-	p.begin.Do(func() {})
-	if p.forget != nil {
-		p.forget()
-	}
-	p.mu.Lock() // no question begins after this
+	_ = p.shown.Close() // never fails
+	p.mu.Lock()         // no question begins after this
 	p.stop()
 	p.mu.Unlock()
 	p.running.Wait()

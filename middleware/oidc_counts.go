@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"sync"
 	"sync/atomic"
 
 	"github.com/pithead/pithead/gateway"
@@ -15,8 +14,7 @@ type oidcCounts struct {
 	leftHere, leftAtProvider   atomic.Uint64 // logouts
 	failed                     [len(oidcFailures)]atomic.Uint64
 	sizes                      obs.Sizes // of the cookies of sessions
-	begin                      sync.Once
-	forget                     func()
+	shown                      shown
 }
 
 // oidcFailures are the reasons for which logins fail, as the metrics have them. The last one
@@ -52,7 +50,7 @@ func (c *oidcCounts) refresh(it *oidcRenewal) {
 
 // start shows the counts in the metrics, once.
 func (k *oidcKept) start(metrics *obs.Metrics, issuer, client string) {
-	k.counts.begin.Do(func() { k.counts.forget = metrics.WatchLogins(issuer, client, k.counts.state) })
+	k.counts.shown.show(func() func() { return metrics.WatchLogins(issuer, client, k.counts.state) })
 }
 
 func (c *oidcCounts) state() obs.LoginState {
@@ -68,10 +66,4 @@ func (c *oidcCounts) state() obs.LoginState {
 }
 
 // Close ends showing the counts.
-func (k *oidcKept) Close() error {
-	k.counts.begin.Do(func() {})
-	if k.counts.forget != nil {
-		k.counts.forget()
-	}
-	return nil
-}
+func (k *oidcKept) Close() error { return k.counts.shown.Close() }

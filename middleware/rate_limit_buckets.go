@@ -1,8 +1,6 @@
 package middleware
 
 import (
-	"sync"
-
 	"github.com/pithead/pithead/gateway/keep"
 	"github.com/pithead/pithead/gateway/kind"
 	"github.com/pithead/pithead/gateway/limiter"
@@ -14,11 +12,10 @@ import (
 // rateBuckets are what all routes with one block share, and reloads leave alone: a
 // table of this gateway, or what it knows of buckets in Redis.
 type rateBuckets struct {
+	shown
 	table  *limiter.Table  // nil if there is a store
 	shared *shared.Limiter // nil if there is none
 	store  *store.Redis
-	show   sync.Once
-	forget func()
 }
 
 // newRateBuckets finds those of a block. Limits of a table may change while it is in use. Buckets in
@@ -49,21 +46,12 @@ func newRateBuckets(c RateLimitConfig, limits []limiter.Limit, env Env) (*rateBu
 
 // start is called when the snapshot is about to serve.
 func (b *rateBuckets) start(limits []limiter.Limit, maxKeys int, env Env) []<-chan struct{} {
-	b.show.Do(func() { b.forget = env.Process.WatchLimiter(env.Key, b.state) })
+	b.show(func() func() { return env.Process.WatchLimiter(env.Key, b.state) })
 	if b.shared == nil {
 		b.table.Configure(limits, maxKeys)
 		return nil
 	}
 	return []<-chan struct{}{b.store.Start()}
-}
-
-// Close implements io.Closer.
-func (b *rateBuckets) Close() error {
-	b.show.Do(func() {}) // whoever comes now is too late
-	if b.forget != nil {
-		b.forget()
-	}
-	return nil
 }
 
 func (b *rateBuckets) state() obs.LimiterState {
