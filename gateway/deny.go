@@ -1,6 +1,11 @@
 package gateway
 
-import "net/netip"
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"syscall"
+)
 
 // metadata are the services of clouds that hand out credentials to whoever asks
 // from inside, where they are not link-local.
@@ -38,6 +43,31 @@ func Denied(ip netip.Addr, allowLoopback bool) string {
 		}
 	}
 	return ""
+}
+
+// GuardDial is for the Control of a net.Dialer that follows names which are not the
+// operator's word. It judges the very address that is being dialled: DNS may have
+// another answer by now than at an earlier look.
+func GuardDial(allowLoopback bool) func(network, address string, _ syscall.RawConn) error {
+	return func(_, address string, _ syscall.RawConn) error {
+		addr, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return err
+		}
+		if why := Denied(addr.Addr(), allowLoopback); why != "" {
+			return fmt.Errorf("the name leads to a %s address", why)
+		}
+		return nil
+	}
+}
+
+// IsLoopback says whether a host, without port and brackets, is this machine and
+// nobody else can say otherwise. Names under localhost may be in somebody's DNS.
+func IsLoopback(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.IsLoopback()
+	}
+	return strings.EqualFold(strings.TrimSuffix(host, "."), "localhost")
 }
 
 // Foreign is a source that tells what others have registered, not what the

@@ -32,3 +32,35 @@ func TestDenied(t *testing.T) {
 	f("a neighbour of the metadata service", "fd00:ec2::253", false, "")
 	f("a public address", "2001:db8::1", false, "")
 }
+
+func TestIsLoopback(t *testing.T) {
+	for _, host := range []string{"127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "localhost", "LOCALHOST", "localhost."} {
+		if !IsLoopback(host) {
+			t.Errorf("%q is this machine", host)
+		}
+	}
+	for _, host := range []string{"", "10.0.0.1", "0.0.0.0", "::", "localhost.example.com", "a.localhost", "127.0.0.1.example.com", "127.1"} {
+		if IsLoopback(host) {
+			t.Errorf("%q is not, or need not be, this machine", host)
+		}
+	}
+}
+
+// A name that led elsewhere when it was looked up may lead to the metadata service now.
+func TestGuardDial(t *testing.T) {
+	f := func(address string, allowLoopback bool, want string) {
+		t.Helper()
+		got := ""
+		if err := GuardDial(allowLoopback)("tcp", address, nil); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", address, got, want)
+		}
+	}
+	f("169.254.169.254:80", true, "the name leads to a link-local address")
+	f("127.0.0.1:80", false, "the name leads to a loopback address")
+	f("[::1]:80", false, "the name leads to a loopback address")
+	f("127.0.0.1:80", true, "")
+	f("192.0.2.1:443", false, "")
+}

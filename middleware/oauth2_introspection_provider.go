@@ -8,12 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -77,21 +75,9 @@ func newIntrospector(c OAuth2IntrospectionConfig, client *oauth2Client, log *slo
 // introspectionTransport looks at the address that the name has led to. It uses no
 // proxy of the environment: tokens are not for one.
 func introspectionTransport(c OAuth2IntrospectionConfig) *http.Transport {
-	loopback := false
-	if u, err := url.Parse(c.Endpoint); err == nil {
-		ip, err := netip.ParseAddr(u.Hostname())
-		loopback = u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
-	}
-	dialer := &net.Dialer{Timeout: c.Timeout, Control: func(_, address string, _ syscall.RawConn) error {
-		addr, err := netip.ParseAddrPort(address)
-		if err != nil {
-			return err
-		}
-		if why := gateway.Denied(addr.Addr(), loopback); why != "" {
-			return fmt.Errorf("the name leads to a %s address", why)
-		}
-		return nil
-	}}
+	u, err := url.Parse(c.Endpoint)
+	loopback := err == nil && gateway.IsLoopback(u.Hostname())
+	dialer := &net.Dialer{Timeout: c.Timeout, Control: gateway.GuardDial(loopback)}
 	return &http.Transport{
 		DialContext: dialer.DialContext, TLSHandshakeTimeout: c.Timeout, ForceAttemptHTTP2: true, DisableCompression: true,
 		MaxResponseHeaderBytes: maxIntrospection, MaxIdleConnsPerHost: c.MaxInFlight, IdleConnTimeout: 30 * time.Second,

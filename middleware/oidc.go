@@ -136,7 +136,7 @@ func (m *oidcAuth) where(r *http.Request, x *gateway.Exchange) (p place, refusal
 	}
 	if host, clear := strings.CutPrefix(p.origin, schemeHTTP+"://"); clear {
 		name := (&url.URL{Host: host}).Hostname()
-		if !loopbackHost(name) {
+		if !gateway.IsLoopback(name) {
 			return p, m.refuse.https
 		}
 		p.jars = m.plain

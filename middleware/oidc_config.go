@@ -125,7 +125,7 @@ func (c OIDCConfig) validateClient() error {
 	case err != nil || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "",
 		u.Scheme != schemeHTTP && u.Scheme != schemeHTTPS:
 		errs = append(errs, kind.At("external_url", "%q is not scheme and host; write for example https://shop.example.com", c.ExternalURL))
-	case u.Scheme == schemeHTTP && !loopbackHost(u.Hostname()):
+	case u.Scheme == schemeHTTP && !gateway.IsLoopback(u.Hostname()):
 		errs = append(errs, kind.At("external_url", "is not https: whoever can listen would have the sessions"))
 	}
 	return errors.Join(errs...)
@@ -155,7 +155,7 @@ func (c OIDCConfig) validatePaths() error {
 	}
 	if to := c.PostLogoutRedirect; !localPath(to) {
 		u, err := url.Parse(to)
-		if err != nil || u.Host == "" || u.Scheme != schemeHTTPS && (u.Scheme != schemeHTTP || !loopbackHost(u.Hostname())) {
+		if err != nil || u.Host == "" || u.Scheme != schemeHTTPS && (u.Scheme != schemeHTTP || !gateway.IsLoopback(u.Hostname())) {
 			errs = append(errs, kind.At("post_logout_redirect", "%q is neither a path nor an https URL", to))
 		}
 	}
@@ -217,18 +217,6 @@ func localPath(target string) bool {
 		return false
 	}
 	return !strings.ContainsFunc(target, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '\\' })
-}
-
-// loopbackHost says whether a name is this machine's, for development.
-func loopbackHost(host string) bool {
-	return (jwks.Remote{URL: "http://" + bracketed(host)}).Check() == nil
-}
-
-func bracketed(host string) string {
-	if strings.Contains(host, ":") && !strings.HasPrefix(host, "[") {
-		return "[" + host + "]"
-	}
-	return host
 }
 
 // isUnsafe says whether a request may change something, or opens a connection on which

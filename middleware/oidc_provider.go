@@ -7,13 +7,11 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -55,17 +53,8 @@ type oidcProvider struct {
 
 func newOIDCProvider(issuer string) *oidcProvider {
 	u, err := url.Parse(issuer)
-	loopback := err == nil && loopbackHost(u.Hostname())
-	dialer := &net.Dialer{Timeout: 2 * time.Second, Control: func(_, address string, _ syscall.RawConn) error {
-		addr, err := netip.ParseAddrPort(address)
-		if err != nil {
-			return err
-		}
-		if why := gateway.Denied(addr.Addr(), loopback); why != "" {
-			return fmt.Errorf("the name leads to a %s address", why)
-		}
-		return nil
-	}}
+	loopback := err == nil && gateway.IsLoopback(u.Hostname())
+	dialer := &net.Dialer{Timeout: 2 * time.Second, Control: gateway.GuardDial(loopback)}
 	transport := &http.Transport{
 		DialContext: dialer.DialContext, TLSHandshakeTimeout: 3 * time.Second, ForceAttemptHTTP2: true,
 		DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: 64 << 10,

@@ -44,19 +44,12 @@ func newGuard(address string, token gateway.Secret, hosts []string) (*guard, err
 	if err != nil {
 		return nil, err
 	}
-	if !isLoopback(host) && g.token == nil {
+	if !gateway.IsLoopback(host) && g.token == nil {
 		return nil, errors.New("an address that is neither loopback nor a Unix socket needs a token")
 	}
 	g.hosts[hostname(host)] = true
 	delete(g.hosts, "") // all addresses: then Host may be the one that was reached
 	return g, nil
-}
-
-func isLoopback(host string) bool {
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return ip.Unmap().IsLoopback()
-	}
-	return strings.EqualFold(strings.TrimSuffix(host, "."), "localhost")
 }
 
 // hostname takes the port, the brackets and the trailing dot off a Host.

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -70,7 +69,7 @@ func (v *Vault) Validate() error {
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.User != nil || strings.Trim(u.Path, "/") != "":
 		f.at("address", "is no address of Vault; write for example https://vault.example.com:8200")
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !gateway.IsLoopback(u.Hostname()):
 		f.at("address", "sends the token in the clear; write https")
 	}
 	switch {
@@ -88,12 +87,4 @@ func (v *Vault) Validate() error {
 	f.time("timeout", v.Timeout, 10*time.Millisecond)
 	f.number("retries", v.Retries, 0, 10)
 	return f.err()
-}
-
-func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.IsLoopback()
 }

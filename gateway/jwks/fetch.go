@@ -12,7 +12,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/pithead/pithead/gateway"
@@ -54,7 +53,7 @@ func (r Remote) allowed(text string) (*url.URL, error) {
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
 		return nil, errors.New("is no URL of a web server")
 	}
-	local := isLoopback(u.Hostname())
+	local := gateway.IsLoopback(u.Hostname())
 	if ip, err := netip.ParseAddr(u.Hostname()); err == nil {
 		if why := gateway.Denied(ip, true); why != "" {
 			return nil, fmt.Errorf("leads to a %s address", why)
@@ -69,16 +68,11 @@ func (r Remote) allowed(text string) (*url.URL, error) {
 	return nil, errors.New("is no https URL")
 }
 
-func isLoopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
-}
-
 // Loader fetches the keys over HTTP.
 func (r Remote) Loader() Loader {
 	f := &fetcher{Remote: r}
 	first, err := url.Parse(r.first())
-	loopback := err == nil && isLoopback(first.Hostname())
+	loopback := err == nil && gateway.IsLoopback(first.Hostname())
 	if f.Client == nil {
 		f.Client = transport(loopback)
 	}
@@ -88,19 +82,7 @@ func (r Remote) Loader() Loader {
 // transport opens a connection for each request, since there are few, and looks at
 // the address that a name has led to.
 func transport(loopback bool) *http.Transport {
-	dialer := &net.Dialer{
-		Timeout: 2 * time.Second,
-		Control: func(_, address string, _ syscall.RawConn) error {
-			addr, err := netip.ParseAddrPort(address)
-			if err != nil {
-				return err
-			}
-			if why := gateway.Denied(addr.Addr(), loopback); why != "" {
-				return fmt.Errorf("the name leads to a %s address", why)
-			}
-			return nil
-		},
-	}
+	dialer := &net.Dialer{Timeout: 2 * time.Second, Control: gateway.GuardDial(loopback)}
 	return &http.Transport{
 		DialContext: dialer.DialContext, TLSHandshakeTimeout: 3 * time.Second, DisableKeepAlives: true,
 		DisableCompression: true, MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true,
