@@ -187,40 +187,22 @@ func (r *reflector) ended(res *http.Response) error {
 
 // answer takes in one message of the server.
 func (r *reflector) answer(msg []byte) error {
-	for len(msg) > 0 {
-		num, typ, n := protowire.ConsumeTag(msg)
-		if n < 0 {
-			return ErrFrame
-		}
-		m := protowire.ConsumeFieldValue(num, typ, msg[n:])
-		if m < 0 {
-			return ErrFrame
-		}
-		value := msg[n : n+m]
-		msg = msg[n+m:]
-		if typ != protowire.BytesType {
-			continue
-		}
-		inner, _ := protowire.ConsumeBytes(value)
-		var err error
+	return eachBytes(msg, func(num protowire.Number, value []byte) error {
 		switch num {
 		case tellFiles:
-			err = eachBytes(inner, 1, r.file)
+			return eachOf(value, 1, r.file)
 		case tellServices:
-			err = eachBytes(inner, 1, func(service []byte) error {
-				return eachBytes(service, 1, func(name []byte) error {
+			return eachOf(value, 1, func(service []byte) error {
+				return eachOf(service, 1, func(name []byte) error {
 					r.services = append(r.services, string(name))
 					return nil
 				})
 			})
 		case tellError:
-			err = eachBytes(inner, 2, func(text []byte) error { return fmt.Errorf("the upstream says %q", text) })
+			return eachOf(value, 2, func(text []byte) error { return fmt.Errorf("the upstream says %q", text) })
 		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func (r *reflector) file(raw []byte) error {
@@ -238,8 +220,8 @@ func (r *reflector) file(raw []byte) error {
 	return nil
 }
 
-// eachBytes calls f with each value of a field.
-func eachBytes(msg []byte, want protowire.Number, f func([]byte) error) error {
+// eachBytes calls f with each value that is bytes, and the number of its field.
+func eachBytes(msg []byte, f func(num protowire.Number, value []byte) error) error {
 	for len(msg) > 0 {
 		num, typ, n := protowire.ConsumeTag(msg)
 		if n < 0 {
@@ -249,13 +231,23 @@ func eachBytes(msg []byte, want protowire.Number, f func([]byte) error) error {
 		if m < 0 {
 			return ErrFrame
 		}
-		if num == want && typ == protowire.BytesType {
+		if typ == protowire.BytesType {
 			value, _ := protowire.ConsumeBytes(msg[n:])
-			if err := f(value); err != nil {
+			if err := f(num, value); err != nil {
 				return err
 			}
 		}
 		msg = msg[n+m:]
 	}
 	return nil
+}
+
+// eachOf calls f with each value of one field.
+func eachOf(msg []byte, want protowire.Number, f func([]byte) error) error {
+	return eachBytes(msg, func(num protowire.Number, value []byte) error {
+		if num != want {
+			return nil
+		}
+		return f(value)
+	})
 }
