@@ -19,7 +19,7 @@ import (
 func init() {
 	kind.Add(Kinds, "circuit_breaker", CircuitBreakerConfig{
 		FailureRatio: 0.5, Minimum: 20, Window: 10 * time.Second, Slow: 2 * time.Second,
-		Codes: []StatusCodes{{500, 500}, {502, 504}},
+		Codes: []StatusRange{{500, 500}, {502, 504}},
 		GRPC:  []GRPCCode{"unknown", "deadline_exceeded", "internal", "unavailable"},
 		Open:  10 * time.Second, MaxOpen: 2 * time.Minute, Probes: 3, ProbeTimeout: 10 * time.Second, Recovery: 10 * time.Second,
 		Per: "upstream",
@@ -32,7 +32,7 @@ type circuitBreaker struct {
 	group    *breaker.Group
 	per      breaker.Per
 	last     atomic.Pointer[knownBreaker] // most routes have but one
-	codes    []StatusCodes
+	codes    []StatusRange
 	grpc     []int
 	slow     time.Duration
 	fallback http.RoundTripper // nil: none
@@ -156,7 +156,7 @@ func (m *circuitBreaker) Instead(x *gateway.Exchange) http.RoundTripper {
 
 // FailedStatus implements gateway.Circuit.
 func (m *circuitBreaker) FailedStatus(code int) bool {
-	return slices.ContainsFunc(m.codes, func(s StatusCodes) bool { return s.From <= code && code <= s.To })
+	return slices.ContainsFunc(m.codes, func(s StatusRange) bool { return s.From <= code && code <= s.To })
 }
 
 // grpcDeadline is DEADLINE_EXCEEDED.

@@ -51,7 +51,7 @@ type CircuitBreakerConfig struct {
 	SlowRatio float64 `yaml:"slow_ratio"`
 	// Codes are statuses of answers that are failures: one as `503`, several as `502-504`
 	// or `5xx`. Default: 500, 502-504.
-	Codes []StatusCodes `yaml:"codes"`
+	Codes []StatusRange `yaml:"codes"`
 	// GRPC are statuses of gRPC calls that are failures, wherever the answer has them. A call without a status counts as
 	// `unknown`, and `deadline_exceeded` not if its caller has set a deadline shorter than `slow`.
 	// Default: unknown, deadline_exceeded, internal, unavailable.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/pithead/pithead/gateway"
@@ -53,7 +52,7 @@ type ErrorPagesConfig struct {
 
 // ErrorPage is what answers with certain statuses say.
 type ErrorPage struct {
-	// Statuses of the answers: `404`, or `500-599`, from 400 to 599. Default: all of them.
+	// Statuses of the answers: `404`, `500-503` or `5xx`, from 400 to 599. Default: all of them.
 	Statuses []StatusRange `yaml:"statuses"`
 	// JSON is the form for `application/json`. It must be JSON with its fields filled
 	// in. Default: the problem document.
@@ -90,39 +89,6 @@ func (p PageText) Validate() error {
 
 func (p PageText) given() bool { return p.text != "" || p.File != "" }
 
-// StatusRange are statuses from the first to the last.
-type StatusRange struct{ first, last int }
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (s *StatusRange) UnmarshalText(text []byte) error {
-	from, to, isRange := strings.Cut(string(text), "-")
-	if !isRange {
-		to = from
-	}
-	first, err1 := strconv.Atoi(from)
-	last, err2 := strconv.Atoi(to)
-	if err1 != nil || err2 != nil || first < minErrorStatus || last > maxErrorStatus || first > last {
-		return fmt.Errorf("%q is no error status; write for example 404, or 500-599", text)
-	}
-	*s = StatusRange{first, last}
-	return nil
-}
-
-// MarshalText implements encoding.TextMarshaler.
-func (s StatusRange) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-func (s StatusRange) String() string {
-	if s.first == s.last {
-		return strconv.Itoa(s.first)
-	}
-	return fmt.Sprintf("%d-%d", s.first, s.last)
-}
-
-const (
-	minErrorStatus = 400
-	maxErrorStatus = 599
-)
-
 // Validate refuses pages that nobody ever sees.
 func (c ErrorPagesConfig) Validate() error {
 	if len(c.Pages) == 0 {
@@ -137,7 +103,7 @@ func (c ErrorPagesConfig) Validate() error {
 		}
 		news := false
 		for _, s := range p.ranges() {
-			for status := s.first; status <= s.last; status++ {
+			for status := s.From; status <= s.To; status++ {
 				news = news || !taken[status]
 				taken[status] = true
 			}
@@ -183,7 +149,7 @@ func readErrorPages(c ErrorPagesConfig, dir string) (*errorPages, error) {
 			continue
 		}
 		for _, s := range p.ranges() {
-			for status := s.first; status <= s.last; status++ {
+			for status := s.From; status <= s.To; status++ {
 				if m.byStatus[status] == nil {
 					m.byStatus[status] = forms
 				}

@@ -15,7 +15,7 @@ func init() {
 	kind.Add(Kinds, "retry", RetryConfig{
 		Attempts: 2,
 		On:       []RetryCondition{"connect_failure", "reset", "timeout"},
-		Codes:    []StatusCodes{{502, 504}},
+		Codes:    []StatusRange{{502, 504}},
 		Methods:  []string{"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"},
 		Body:     64 * kind.KiB,
 		Backoff:  RetryBackoff{Base: 25 * time.Millisecond, Max: 250 * time.Millisecond},
@@ -50,7 +50,7 @@ type RetryConfig struct {
 	On []RetryCondition `yaml:"on"`
 	// Codes are statuses of answers that are not handed on while there are attempts
 	// left: one as `503`, several as `502-504` or `5xx`. Default: 502-504.
-	Codes []StatusCodes `yaml:"codes"`
+	Codes []StatusRange `yaml:"codes"`
 	// GRPC are statuses of gRPC calls that are made again: `unavailable`,
 	// `resource_exhausted` and so on. Only calls whose answer is a status without a
 	// message are, whatever `methods` says. Default: none.

@@ -26,36 +26,6 @@ func (c *RetryCondition) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// StatusCodes are HTTP statuses in a row.
-type StatusCodes struct{ From, To int }
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (s *StatusCodes) UnmarshalText(text []byte) error {
-	from, to, isRange := strings.Cut(string(text), "-")
-	if class, ok := strings.CutSuffix(from, "xx"); ok && !isRange {
-		from, to = class+"00", class+"99"
-	} else if !isRange {
-		to = from
-	}
-	low, errLow := strconv.ParseUint(from, 10, 10)
-	high, errHigh := strconv.ParseUint(to, 10, 10)
-	if errLow != nil || errHigh != nil || len(from) != 3 || len(to) != 3 || low < 400 || high > 599 || low > high {
-		return fmt.Errorf("%q is no status of a failure; write for example 503, 502-504 or 5xx", text)
-	}
-	*s = StatusCodes{int(low), int(high)}
-	return nil
-}
-
-// MarshalText implements encoding.TextMarshaler.
-func (s StatusCodes) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-func (s StatusCodes) String() string {
-	if s.From == s.To {
-		return strconv.Itoa(s.From)
-	}
-	return fmt.Sprintf("%d-%d", s.From, s.To)
-}
-
 // GRPCCode is a status of a gRPC call that is a failure.
 type GRPCCode string
 

@@ -21,6 +21,6 @@ func TestErrorPagesMistakes(t *testing.T) {
 	}
 	f("no pages", "{upstream: true}", `3:1: "pages" is required`)
 	f("field", `{pages: [{text: "{id}"}]}`, `3:30: {id} is no field of a page; known are {status}, {title}, {reason} and {request_id}, and a word that is to stay in its braces gets a space before it`)
-	f("status", `{pages: [{statuses: [99], text: a}]}`, `3:35: "99" is no error status; write for example 404, or 500-599`)
+	f("status", `{pages: [{statuses: [99], text: a}]}`, `3:35: "99" is no error status; write for example 503, 502-504 or 5xx`)
 	f("file", `{pages: [{text: {file: /none/a.txt}}]}`, `3:37: stat /none/a.txt: no such file or directory`)
 }
