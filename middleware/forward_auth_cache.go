@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"net/http"
 	"slices"
 	"strconv"
@@ -55,41 +54,24 @@ func (c *ForwardAuthCache) Validate() error {
 	return errors.Join(errs...)
 }
 
-// authAnswers are the answers that a block remembers: those that let pass apart from the
-// others, so that nobody can drive the former out with credentials that he makes up.
+// authAnswers are the answers that a block remembers.
 type authAnswers struct {
-	seed          maphash.Seed
-	good, refused *slotCache[*authVerdict]
+	rememberedVerdicts[*authVerdict]
 }
 
 func newAuthAnswers(size int) *authAnswers {
-	return &authAnswers{
-		seed: maphash.MakeSeed(),
-		good: newSlotCache[*authVerdict](size, maxAuthCacheBytes), refused: newSlotCache[*authVerdict](size, maxAuthCacheBytes),
-	}
-}
-
-func (a *authAnswers) get(key string, now time.Time) *authVerdict {
-	hash := maphash.String(a.seed, key)
-	if v, ok := a.good.get(hash, key, now); ok {
-		return v
-	}
-	v, _ := a.refused.get(hash, key, now)
-	return v
+	return &authAnswers{newRememberedVerdicts[*authVerdict](size, maxAuthCacheBytes)}
 }
 
 func (a *authAnswers) put(key string, v *authVerdict, until, now time.Time) {
-	into, size := a.refused, len(v.body)
-	if v.passes() {
-		into = a.good
-	}
+	size := len(v.body)
 	for name, values := range v.header {
 		size += len(name) + 64
 		for _, value := range values {
 			size += len(value) + 16
 		}
 	}
-	into.put(maphash.String(a.seed, key), key, v, size, until, now)
+	a.remember(v.passes(), key, v, size, until, now)
 }
 
 // cacheKey is all of a request that an answer may depend on. Each part has its length before it,

@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"hash/maphash"
 	"time"
 
 	"github.com/pithead/pithead/gateway"
@@ -25,35 +24,14 @@ func (v *verdict) size() int {
 	return n
 }
 
-// verdicts are the answers that a block remembers: those that let in apart from the
-// others, so that nobody can drive the former out with tokens that he makes up.
-type verdicts struct {
-	seed          maphash.Seed
-	good, refused *slotCache[*verdict]
-}
+// verdicts are the answers that a block remembers.
+type verdicts struct{ rememberedVerdicts[*verdict] }
 
 func newVerdicts(size int) *verdicts {
-	return &verdicts{
-		seed: maphash.MakeSeed(),
-		good: newSlotCache[*verdict](size, maxVerdictBytes), refused: newSlotCache[*verdict](size, maxVerdictBytes),
-	}
-}
-
-// get is what is known of a token now; nil is nothing.
-func (c *verdicts) get(token string, now time.Time) *verdict {
-	hash := maphash.String(c.seed, token)
-	if v, ok := c.good.get(hash, token, now); ok {
-		return v
-	}
-	v, _ := c.refused.get(hash, token, now)
-	return v
+	return &verdicts{newRememberedVerdicts[*verdict](size, maxVerdictBytes)}
 }
 
 // put remembers v for a token, unless it holds no longer than now.
 func (c *verdicts) put(token string, v *verdict, now time.Time) {
-	into := c.good
-	if v.refusal != nil {
-		into = c.refused
-	}
-	into.put(maphash.String(c.seed, token), token, v, v.size(), v.until, now)
+	c.remember(v.refusal == nil, token, v, v.size(), v.until, now)
 }
