@@ -67,6 +67,10 @@ type keptAdmission struct {
 }
 
 func newAdaptiveLimit(c AdaptiveLimitConfig, env Env) (gateway.Step, error) {
+	registry, err := limitsOf(env)
+	if err != nil {
+		return gateway.Step{}, err
+	}
 	kept, err := keep.Get(env.Keep, "adaptive_limit/"+env.Key, func() (*keptAdmission, error) {
 		return &keptAdmission{Admission: concurrency.NewAdmission(c.health())}, nil
 	})
@@ -84,7 +88,10 @@ func newAdaptiveLimit(c AdaptiveLimitConfig, env Env) (gateway.Step, error) {
 		},
 		Start: func() []<-chan struct{} {
 			kept.Configure(c.health())
-			kept.show(func() func() { return env.Process.WatchAdmission(env.Key, kept.state) })
+			kept.show(func() func() {
+				hide, forget := registry.ShowAdaptive(blockName("adaptive_limit", env.Key), kept.view), env.Process.WatchAdmission(env.Key, kept.state)
+				return func() { hide(); forget() }
+			})
 			return nil
 		},
 	}, nil

@@ -36,6 +36,10 @@ type keptLimiter struct {
 }
 
 func newConcurrency(c ConcurrencyConfig, env Env) (gateway.Step, error) {
+	registry, err := limitsOf(env)
+	if err != nil {
+		return gateway.Step{}, err
+	}
 	kept, err := keep.Get(env.Keep, "concurrency/"+env.Key, func() (*keptLimiter, error) {
 		return &keptLimiter{Limiter: concurrency.New(c.settings()), seed: maphash.MakeSeed()}, nil
 	})
@@ -46,10 +50,12 @@ func newConcurrency(c ConcurrencyConfig, env Env) (gateway.Step, error) {
 	return gateway.Step{Wrap: m.wrap, Explain: m.explain, Start: func() []<-chan struct{} {
 		kept.Configure(c.settings())
 		kept.show(func() func() {
-			return env.Process.WatchConcurrency(env.Key, func() obs.ConcurrencyState {
+			hide := registry.ShowConcurrency(blockName("concurrency", env.Key), kept.view)
+			forget := env.Process.WatchConcurrency(env.Key, func() obs.ConcurrencyState {
 				i := kept.Info()
 				return obs.ConcurrencyState{Limit: i.Limit, Active: i.Active, Waiting: i.Waiting, Baseline: i.Baseline, Refused: byPriority(i.Refused)}
 			})
+			return func() { hide(); forget() }
 		})
 		return nil
 	}}, nil

@@ -38,6 +38,10 @@ type rateLimit struct {
 
 func newRateLimit(c RateLimitConfig, env Env) (gateway.Step, error) {
 	limits := c.limits()
+	registry, err := limitsOf(env)
+	if err != nil {
+		return gateway.Step{}, err
+	}
 	buckets, err := newRateBuckets(c, limits, env)
 	if err != nil {
 		return gateway.Step{}, err
@@ -48,7 +52,7 @@ func newRateLimit(c RateLimitConfig, env Env) (gateway.Step, error) {
 		announce: c.Announce && !c.DryRun, headers: newRateHeaders(c.Headers, limits), metrics: env.Metrics,
 	}
 	step := gateway.Step{Wrap: m.wrap, Explain: m.explain, Start: func() []<-chan struct{} {
-		return buckets.start(limits, c.MaxKeys, env)
+		return buckets.start(&rateFacts{config: c, limits: limits, key: m.key}, env, registry)
 	}}
 	if slices.ContainsFunc(c.Key, RateLimitKey.proven) {
 		step.Needs = []gateway.Identity{gateway.Subject}

@@ -1,10 +1,13 @@
 package middleware
 
 import (
+	"sync/atomic"
+
 	"github.com/pithead/pithead/gateway/keep"
 	"github.com/pithead/pithead/gateway/kind"
 	"github.com/pithead/pithead/gateway/limiter"
 	"github.com/pithead/pithead/gateway/limiter/shared"
+	"github.com/pithead/pithead/gateway/limitview"
 	"github.com/pithead/pithead/gateway/obs"
 	"github.com/pithead/pithead/gateway/store"
 )
@@ -16,6 +19,8 @@ type rateBuckets struct {
 	table  *limiter.Table  // nil if there is a store
 	shared *shared.Limiter // nil if there is none
 	store  *store.Redis
+	facts  atomic.Pointer[rateFacts]
+	counts rateCounts
 }
 
 // newRateBuckets finds those of a block. Limits of a table may change while it is in use. Buckets in
@@ -45,10 +50,14 @@ func newRateBuckets(c RateLimitConfig, limits []limiter.Limit, env Env) (*rateBu
 }
 
 // start is called when the snapshot is about to serve.
-func (b *rateBuckets) start(limits []limiter.Limit, maxKeys int, env Env) []<-chan struct{} {
-	b.show(func() func() { return env.Process.WatchLimiter(env.Key, b.state) })
+func (b *rateBuckets) start(facts *rateFacts, env Env, registry *limitview.Registry) []<-chan struct{} {
+	b.facts.Store(facts)
+	b.show(func() func() {
+		hide, forget := registry.ShowRate(blockName("rate_limit", env.Key), b), env.Process.WatchLimiter(env.Key, b.state)
+		return func() { hide(); forget() }
+	})
 	if b.shared == nil {
-		b.table.Configure(limits, maxKeys)
+		b.table.Configure(facts.limits, facts.config.MaxKeys)
 		return nil
 	}
 	return []<-chan struct{}{b.store.Start()}
@@ -71,11 +80,14 @@ func (b *rateBuckets) hash(id []byte) uint64 {
 }
 
 func (b *rateBuckets) take(key uint64, id []byte, cost int64) limiter.Decision {
+	var d limiter.Decision
 	if b.shared != nil {
-		d, _ := b.shared.Take(key, id)
-		return d
+		d, _ = b.shared.Take(key, id)
+	} else {
+		d = b.table.Take(key, cost)
 	}
-	return b.table.Take(key, cost)
+	b.counts.add(key, d.OK)
+	return d
 }
 
 func (b *rateBuckets) charge(key uint64, id []byte, tokens int64) {

@@ -117,8 +117,8 @@ func TestRateLimitStoreIsKept(t *testing.T) {
 	}
 	build(old, "middleware/a", "60")
 	step := build(old, "middleware/b", "60")
-	if n := pool.Len(); n != 3 {
-		t.Errorf("%d values are kept, want two limiters and one client", n)
+	if n := pool.Len(); n != 4 {
+		t.Errorf("%d values are kept, want two limiters, one client, and the list of limits", n)
 	}
 	if n := passes(t, env, step, 20); n != 20 {
 		t.Errorf("%d pass, want 20", n)

@@ -69,7 +69,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.AddCommand(
 		runCommand(), checkCommand(), explainCommand(), routesCommand(), kindsCommand(), schemaCommand(),
-		reloadCommand(), breakersCommand(), cacheCommand(), openAPICommand(), transcodeCommand(), demoCommand(), secretCommand(), versionCommand(), referenceCommand(),
+		reloadCommand(), breakersCommand(), limitsCommand(), cacheCommand(), openAPICommand(), transcodeCommand(), demoCommand(), secretCommand(), versionCommand(), referenceCommand(),
 	)
 	return root
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/pithead/pithead/gateway/admin"
 	"github.com/pithead/pithead/gateway/config"
+	"github.com/pithead/pithead/gateway/limitview"
 	"github.com/pithead/pithead/gateway/obs"
 	"github.com/pithead/pithead/gateway/secrets"
 	"github.com/pithead/pithead/gateway/server"
@@ -148,7 +149,10 @@ func adminHandler(metrics *obs.Metrics, log *slog.Logger) func(*server.Server, *
 			Endpoints: func() []admin.UpstreamInfo { return endpointsView(s.Snapshot()) },
 			Breakers:  func() []admin.BreakerInfo { return breakersView(s.Snapshot()) },
 			Caches:    func() []admin.CacheInfo { return cachesView(s.Snapshot()) },
-			Labels:    s.Labels,
+			Limits: func(ctx context.Context, name string, who limitview.Facts) limitview.Report {
+				return limitsView(ctx, s, name, who)
+			},
+			Labels: s.Labels,
 
 			Documented: func() []string { return s.Snapshot().Documented() },
 			OpenAPI:    func(route string) ([]byte, error) { return openAPIView(s.Snapshot(), route) },

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/anatomy"
+	"github.com/pithead/pithead/gateway/limitview"
 )
 
 // Options are what the admin API shows and does. All functions are required
@@ -28,7 +29,12 @@ type Options struct {
 	Endpoints func() []UpstreamInfo
 	Breakers  func() []BreakerInfo
 	Caches    func() []CacheInfo
-	Labels    func() []anatomy.Named // of connections, as pithead-probe asks for them
+
+	// Limits is the state of the limits called name, or of all for "". Of each rate limit it
+	// says what who has left, unless that is nil.
+	Limits func(ctx context.Context, name string, who limitview.Facts) limitview.Report
+
+	Labels func() []anatomy.Named // of connections, as pithead-probe asks for them
 
 	// Documented are the routes with an OpenAPI document, and OpenAPI makes the one of a
 	// route; without one it says ErrNoDocument.
@@ -50,7 +56,7 @@ type Options struct {
 
 func (o *Options) complete() bool {
 	return o.Metrics != nil && o.Ready != nil && o.Reload != nil && o.Config != nil && o.Status != nil && o.History != nil &&
-		o.Routes != nil && o.Endpoints != nil && o.Breakers != nil && o.Documented != nil && o.OpenAPI != nil && o.Labels != nil && o.ForceBreaker != nil && o.Caches != nil && o.PurgeCache != nil && o.Explain != nil
+		o.Routes != nil && o.Endpoints != nil && o.Breakers != nil && o.Limits != nil && o.Documented != nil && o.OpenAPI != nil && o.Labels != nil && o.ForceBreaker != nil && o.Caches != nil && o.PurgeCache != nil && o.Explain != nil
 }
 
 // endpoint is one entry of the table of routes.
@@ -87,6 +93,7 @@ func New(o Options) (http.Handler, error) {
 		"/-/endpoints":          {get: h.endpoints},
 		breakersPath:            {get: h.breakers},
 		breakersPath + "/":      {post: h.forceBreaker, writes: true},
+		limitsPath:              {get: h.limits},
 		cachesPath:              {get: h.caches},
 		cachesPath + "/":        {post: h.purgeCache, writes: true},
 		"/-/labels":             {get: h.labels, unlimited: true},

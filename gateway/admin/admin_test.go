@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pithead/pithead/gateway/anatomy"
+	"github.com/pithead/pithead/gateway/limitview"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -84,6 +85,7 @@ func (d *daemon) options() Options {
 		Labels:    func() []anatomy.Named { return []anatomy.Named{{Label: 2, Route: "orders", Arm: "canary"}} },
 		Breakers:  func() []BreakerInfo { return nil },
 		Caches:    func() []CacheInfo { return nil },
+		Limits:    func(context.Context, string, limitview.Facts) limitview.Report { return limitview.Report{} },
 
 		ForceBreaker: func(string, string, string) (BreakerInfo, error) { return BreakerInfo{}, ErrNoBreaker },
 		PurgeCache:   func(string, CachePurge, string) (int, error) { return 0, ErrNoCache },

@@ -24,6 +24,7 @@
 //	GET  /-/endpoints   the upstreams and their endpoints
 //	GET  /-/breakers    the circuit breakers in use
 //	POST /-/breakers/NAME  {"force": "open"}, "closed" or "auto": the breaker as it is then
+//	GET  /-/limits      the limits in use; ?name= one of them; ?key=client=203.0.113.7, as often as a key has parts, what a caller has left
 //	GET  /-/cache       the caches of answers in use
 //	POST /-/cache/NAME/purge  {"url": ...}, {"prefix": ...}, {"tag": ...} or {"all": true}: how many answers are forgotten
 //	GET  /-/explain     ?method=&url=&header=Name:+value

@@ -28,6 +28,7 @@ import (
 	"github.com/pithead/pithead/gateway/httpcache"
 	"github.com/pithead/pithead/gateway/keep"
 	"github.com/pithead/pithead/gateway/kind"
+	"github.com/pithead/pithead/gateway/limitview"
 	"github.com/pithead/pithead/gateway/obs"
 	"github.com/pithead/pithead/gateway/pace"
 	"github.com/pithead/pithead/gateway/proxy"
@@ -100,6 +101,7 @@ func Compile(cfg *config.Config, env Env) (*Snapshot, error) {
 	snap.register = c.registration()
 	snap.breakers, _ = keep.Get(c.scope, breaker.Kept, func() (*breaker.Registry, error) { return breaker.NewRegistry(), nil })     // cannot fail
 	snap.caches, _ = keep.Get(c.scope, httpcache.Kept, func() (*httpcache.Registry, error) { return httpcache.NewRegistry(), nil }) // cannot fail
+	snap.limits, _ = keep.Get(c.scope, limitview.Kept, func() (*limitview.Registry, error) { return limitview.NewRegistry(), nil }) // cannot fail
 	snap.ready, _ = keep.Get(c.scope, "ready", func() (*atomic.Bool, error) { return new(atomic.Bool), nil })                       // cannot fail
 	if err := cfg.Refuse(c.errs); err != nil {
 		c.abandon()

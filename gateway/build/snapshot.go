@@ -16,6 +16,7 @@ import (
 	"github.com/pithead/pithead/gateway/config"
 	"github.com/pithead/pithead/gateway/httpcache"
 	"github.com/pithead/pithead/gateway/keep"
+	"github.com/pithead/pithead/gateway/limitview"
 	"github.com/pithead/pithead/gateway/obs"
 	"github.com/pithead/pithead/gateway/route"
 	"github.com/pithead/pithead/gateway/upstream"
@@ -41,6 +42,7 @@ type Snapshot struct {
 	own          *upstream.Own
 	breakers     *breaker.Registry
 	caches       *httpcache.Registry
+	limits       *limitview.Registry
 	used         map[string]bool // upstreams that a route may send to
 	register     *discovery.Registration
 	watch        *gateway.Watch // of requests without a route
@@ -225,6 +227,9 @@ func (s *Snapshot) Breakers() *breaker.Registry { return s.breakers }
 
 // Caches are the caches of answers at work.
 func (s *Snapshot) Caches() *httpcache.Registry { return s.caches }
+
+// Limits are the limits at work.
+func (s *Snapshot) Limits() *limitview.Registry { return s.limits }
 
 // Close ends what no other snapshot shares. Requests in flight are not cut off.
 func (s *Snapshot) Close() error { return s.close() }

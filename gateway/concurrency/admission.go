@@ -89,6 +89,8 @@ type Admission struct {
 	limit   float64 // requests per second; 0 is no limit
 	unused  int     // windows in a row
 	cut     bool    // by the last window
+	p95     time.Duration
+	failed  float64 // share of the answers in the last window that had some
 }
 
 // NewAdmission makes an admission that lets everything in.
@@ -170,7 +172,8 @@ func (a *Admission) look(now int64) {
 	a.start = at
 	a.until.Store(now + int64(admissionWindow))
 	if done > 0 {
-		a.judge(float64(done)/length.Seconds(), offered, float64(bad)/float64(done), done >= reportsLeast, took.Quantile(0.95))
+		a.p95, a.failed = took.Quantile(0.95), float64(bad)/float64(done)
+		a.judge(float64(done)/length.Seconds(), offered, a.failed, done >= reportsLeast, a.p95)
 	}
 	if a.limit == 0 {
 		a.between.Store(0)
@@ -224,6 +227,9 @@ type AdmissionInfo struct {
 	Condition Condition
 	Limit     float64   // requests per second; 0 is none
 	Refused   [3]uint64 // low, normal and high priority
+	Health    Health    // that is asked for
+	P95       time.Duration
+	Failed    float64 // share; it and P95 are those of the last window that had answers
 }
 
 // Info is the present state.
@@ -235,5 +241,8 @@ func (a *Admission) Info() AdmissionInfo {
 	for p := range a.refused {
 		i.Refused[p] = a.refused[p].Load()
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i.Health, i.P95, i.Failed = a.health, a.p95, a.failed
 	return i
 }

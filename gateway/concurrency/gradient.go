@@ -57,6 +57,7 @@ type gradient struct {
 	good    atomic.Int64
 	bad     atomic.Int64
 	shown   atomic.Int64 // the baseline
+	latest  atomic.Int64 // the mean of the last window that had answers
 
 	mu       sync.Mutex // of whoever ends a window
 	bounds   Adaptive
@@ -84,6 +85,7 @@ func (g *gradient) off() {
 	g.watches.Store(false)
 	g.limit = 0
 	g.shown.Store(0)
+	g.latest.Store(0)
 }
 
 // on begins, or changes the bounds.
@@ -145,6 +147,7 @@ func (g *gradient) step(now time.Time, peak *atomic.Int64) (limit int64, ok bool
 	mean := 0.0
 	if good > 0 {
 		mean = time.Duration(g.sum.Load() / good).Seconds()
+		g.latest.Store(g.sum.Load() / good)
 	}
 	switch {
 	case bad > 2 && bad*10 > good+bad:

@@ -213,12 +213,17 @@ func (l *Limiter) leave(w *waiter) bool {
 type Info struct {
 	Limit, Active, Waiting int
 	Baseline               time.Duration // that an adaptive limit goes by; 0 is none yet
+	Latency                time.Duration // that it has last compared with the baseline; 0 is none yet
 	Refused                [3]uint64     // low, normal and high priority
+	Settings               Settings
 }
 
 // Info is the present state.
 func (l *Limiter) Info() Info {
-	i := Info{Limit: int(l.limit.Load()), Active: int(l.active.Load()), Waiting: int(l.waiting.Load()), Baseline: time.Duration(l.gradient.shown.Load())}
+	i := Info{
+		Limit: int(l.limit.Load()), Active: int(l.active.Load()), Waiting: int(l.waiting.Load()),
+		Baseline: time.Duration(l.gradient.shown.Load()), Latency: time.Duration(l.gradient.latest.Load()), Settings: *l.settings.Load(),
+	}
 	for p := range l.refused {
 		i.Refused[p] = l.refused[p].Load()
 	}

@@ -85,6 +85,19 @@ func (s *store) claim(key uint64, now int64) (b bucket, own bool) {
 	}
 }
 
+// next is the bucket that claim would find, which stays whose it is.
+func (s *store) next(key uint64, now int64) bucket {
+	if b, ok := s.find(key); ok {
+		return b
+	}
+	v := s.victim(key, now)
+	if v.used > hot {
+		first, _ := s.places(key)
+		return s.at(first, shared)
+	}
+	return s.at(v.group, v.way)
+}
+
 // slot is where a key is, or 0 for none, and how much of its bucket is used.
 type slot struct {
 	group, way int

@@ -175,6 +175,17 @@ func (t *Table) Levels(key uint64, all []Level) []Level {
 	return all
 }
 
+// Look tells how full the bucket is that the next request of a key would find, by limit. It
+// changes nothing: a key that has no slot gets none.
+func (t *Table) Look(key uint64) (all []Level) {
+	s, now := t.store.Load(), t.now()
+	b := s.next(max(key, 1), now)
+	for i := range s.meters {
+		all = append(all, s.meters[i].level(int64(b[i].Load()), now))
+	}
+	return all
+}
+
 // Stats are the numbers of a table.
 type Stats struct {
 	Keys    int    // whose buckets are not full

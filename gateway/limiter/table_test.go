@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -62,6 +63,39 @@ func TestTake(t *testing.T) {
 		}
 		day := 24 * time.Hour / 15
 		want(t, b.Take(7, 1), "per-day", day-time.Second)
+	})
+	f("what an operator sees", []Limit{perSecond(10, 5), perDay(15)}, func(t *testing.T, b *Table) {
+		left := func(key uint64, want ...int64) {
+			t.Helper()
+			var got []int64
+			for _, l := range b.Look(key) {
+				got = append(got, l.Remaining)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("left %d, want %d", got, want)
+			}
+		}
+		for range 200 { // far more looks than the bucket has tokens, and the table keys
+			left(7, 5, 15)
+		}
+		b.Take(7, 3)
+		left(7, 2, 12)
+		for key := range uint64(1000) {
+			b.Look(key)
+		}
+		left(7, 2, 12)
+		if s := b.Stats(); s != (Stats{Keys: 1}) {
+			t.Errorf("%+v: looking takes slots", s)
+		}
+		// Where all slots are taken by those who are limited, the next one finds the shared bucket.
+		for key := range uint64(2000) {
+			b.Take(key<<32|key, 5)
+		}
+		next := uint64(5000<<32 | 5000)
+		d, seen := b.Peek(next, 1), b.Look(next)
+		if !d.OK || seen[0].Remaining != 0 || b.Take(next, 1).OK {
+			t.Errorf("%+v, though the next request does not pass", seen)
+		}
 	})
 	f("looking takes nothing", []Limit{perSecond(10, 1)}, func(t *testing.T, b *Table) {
 		want(t, b.Peek(7, 1), "", 0)

@@ -251,16 +251,22 @@ func (m *Manager) say(before, step Step, worst string) {
 // Info is what a manager looks like at the moment.
 type Info struct {
 	Step     Step
-	Share    float64 // of the requests that are refused
-	Pressure map[string]float64
+	Share    float64            // of the requests that are refused
+	Pressure map[string]float64 // of the sources that can tell
 	Refused  uint64
+	Bounds   map[string]Bounds // of all sources
 }
 
 // Info is the present state.
 func (m *Manager) Info() Info {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return Info{
+	i := Info{
 		Step: m.Step(), Share: float64(m.state.Load()&0xffff) / shares, Pressure: maps.Clone(m.pressure), Refused: m.refused.Load(),
+		Bounds: make(map[string]Bounds),
 	}
+	for _, s := range *m.sources.Load() {
+		i.Bounds[s.Name] = s.Bounds
+	}
+	return i
 }

@@ -127,6 +127,9 @@ func (s *Server) watchPressure(o *config.Overload) {
 	s.pressure.Follow(all)
 }
 
+// Overload is what the process does about its own load.
+func (s *Server) Overload() overload.Info { return s.pressure.Info() }
+
 // overloadState is for the metrics.
 func (s *Server) overloadState() obs.OverloadState {
 	i := s.pressure.Info()

@@ -189,6 +189,22 @@ func (s *Redis) Failure() (word string, err error) {
 // Ready says whether Redis answers, as far as is known.
 func (s *Redis) Ready() bool { return s.ready.Load() }
 
+// State is what there is to know of the way to Redis.
+type State struct {
+	Up      bool
+	Breaker string // closed, half-open or open
+	Why     error  // of the last failure; nil while Redis is there
+}
+
+// State is the present one.
+func (s *Redis) State() State {
+	now := State{Up: s.ready.Load(), Breaker: s.breaker.State().String()}
+	if why := s.why.Load(); why != nil && !now.Up {
+		now.Why = *why
+	}
+	return now
+}
+
 // Gateways is how many share the store, as far as Redis has last told.
 func (s *Redis) Gateways() int64 { return max(s.gateways.Load(), 1) }
 

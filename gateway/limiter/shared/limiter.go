@@ -1,6 +1,7 @@
 package shared
 
 import (
+	"context"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
@@ -251,6 +252,68 @@ func (l *Limiter) Levels(key uint64, all []limiter.Level) []limiter.Level {
 		all = append(all, limiter.Level{Limit: m.Limit, Remaining: min(left, m.Burst), Full: time.Duration(missing)})
 	}
 	return all
+}
+
+// Look asks how full the bucket of a caller is, by limit, and takes nothing: of Redis, and without
+// it of whoever decides in its place. With OnErrorOpen and OnErrorClosed there is nothing to tell then.
+func (l *Limiter) Look(ctx context.Context, key uint64, id []byte) ([]limiter.Level, By) {
+	if ctx.Err() == nil && l.store.Ready() {
+		asking, cancel := l.store.Within() // whoever stops waiting for the answer must not look like a failure of Redis
+		defer cancel()
+		a, err := l.ask(asking, l.name(id), 0, [limiter.MaxLimits]int64{})
+		if err == nil {
+			return l.left(a.missing, l.leased(key)), ByStore
+		}
+	}
+	if by := l.onError(); by != ByLocal {
+		return nil, by
+	}
+	l.share()
+	return l.fallback.Look(key), ByLocal
+}
+
+// leased is how many requests of a caller may pass here without a question.
+func (l *Limiter) leased(key uint64) int64 {
+	if c := l.callers.find(key); c != nil {
+		if g := c.grant.Load(); g != nil && l.now() < g.until {
+			return max(g.left.Load(), 0)
+		}
+	}
+	return 0
+}
+
+// left are the levels of a bucket from which so much is missing, and requests with a lease.
+func (l *Limiter) left(missing [limiter.MaxLimits]int64, leased int64) (all []limiter.Level) {
+	for i, m := range l.limits {
+		left := max(m.room-missing[i], 0)/m.token + leased*l.cost
+		all = append(all, limiter.Level{Limit: m.Limit, Remaining: min(left, m.Burst), Full: time.Duration(missing[i])})
+	}
+	return all
+}
+
+// Deciding is who decides about requests now, leases and refusals that are remembered apart.
+func (l *Limiter) Deciding() By {
+	if l.store.Ready() {
+		return ByStore
+	}
+	return l.onError()
+}
+
+func (l *Limiter) onError() By {
+	switch l.OnError {
+	case OnErrorOpen:
+		return ByOpen
+	case OnErrorClosed:
+		return ByClosed
+	}
+	return ByLocal
+}
+
+// Share are the limits that this gateway keeps by itself while Redis is away, and of how
+// many gateways it is one.
+func (l *Limiter) Share() (limits []limiter.Limit, gateways int64) {
+	n := l.gateways()
+	return shares(l.Limits, n), n
 }
 
 // Hash is the key of a caller in this process.
