@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,12 +14,14 @@ import (
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/httpsig"
 	"github.com/pithead/pithead/gateway/kind"
+	"github.com/pithead/pithead/gateway/store"
 )
 
 func init() {
 	kind.Add(Kinds, "http_signature", HTTPSignatureConfig{
 		Components: []string{"@method", "@target-uri", "content-digest"}, MaxAge: 5 * time.Minute, Leeway: 30 * time.Second,
 		Nonces: 100_000, MaxBody: 1 * kind.MiB, Realm: "pithead",
+		OnStoreError: onErrorClosed,
 	}, newHTTPSignature)
 }
 
@@ -34,6 +37,7 @@ type httpSignature struct {
 	keys    map[string]*signer
 	headers []apiKeyHeader
 	refuse  signatureRefusals
+	redis   *store.Redis // nil without a store
 }
 
 func newHTTPSignature(c HTTPSignatureConfig, env Env) (gateway.Step, error) {
@@ -43,6 +47,12 @@ func newHTTPSignature(c HTTPSignatureConfig, env Env) (gateway.Step, error) {
 	}
 	m := &httpSignature{HTTPSignatureConfig: c, keys: keys, refuse: newSignatureRefusals(c)}
 	step := gateway.Step{Wrap: m.wrap, Explain: m.explain, Proves: []gateway.Identity{gateway.Subject}}
+	if c.Store != nil {
+		if _, m.redis, err = c.Store.Redis.connection(env); err != nil {
+			return gateway.Step{}, err
+		}
+		step.Start = func() []<-chan struct{} { return []<-chan struct{}{m.redis.Start()} }
+	}
 	for _, name := range sortedKeys(c.Headers) {
 		m.headers = append(m.headers, apiKeyHeader{http.CanonicalHeaderKey(name), c.Headers[name]})
 		step.Owns = append(step.Owns, http.CanonicalHeaderKey(name))
@@ -67,7 +77,7 @@ func (m *httpSignature) wrap(next http.Handler) http.Handler {
 		}
 		r, err := m.compare(r, x, p.Signature)
 		if err == nil {
-			err = m.once(p, now)
+			err = m.once(r.Context(), p, now)
 		}
 		if err != nil {
 			gateway.Fail(w, r, err)
@@ -246,7 +256,7 @@ func unreadBody(x *gateway.Exchange, err error) error {
 
 // once sees to it that a nonce is used once. It comes last: a request that broke off
 // can be sent again.
-func (m *httpSignature) once(p proof, now time.Time) error {
+func (m *httpSignature) once(ctx context.Context, p proof, now time.Time) error {
 	if p.Nonce == "" {
 		return nil
 	}
@@ -255,6 +265,15 @@ func (m *httpSignature) once(p proof, now time.Time) error {
 		return m.refuse.replayed
 	case full:
 		return m.refuse.full
+	case m.redis == nil:
+		return nil
+	}
+	switch first, err := m.redis.Once(ctx, p.by.name+p.Nonce, p.by.seen.lifetime); {
+	case err == nil && !first:
+		return m.refuse.replayed
+	case err != nil && m.OnStoreError == onErrorClosed:
+		p.by.seen.forget(p.Nonce)
+		return because(m.refuse.store, err)
 	}
 	return nil
 }

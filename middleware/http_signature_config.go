@@ -29,8 +29,8 @@ import (
 //
 // Of several signatures one must be good; no more than three are looked at. Whoever
 // brings none gets a 401 with `WWW-Authenticate: Signature`, and what must be covered. Scheme and
-// host are those that the client has used, as a trusted proxy tells them. Nonces are remembered by each
-// process for itself, in memory; they outlive a reload but not a restart.
+// host are those that the client has used, as a trusted proxy tells them. Without a `store`, nonces are remembered
+// by each process for itself, in memory; they outlive a reload but not a restart.
 type HTTPSignatureConfig struct {
 	// Keys are listed here, beside those of the file. Default: none.
 	Keys []HTTPSignatureKey `yaml:"keys"`
@@ -58,6 +58,12 @@ type HTTPSignatureConfig struct {
 	// Nonces is how many nonces of each key are remembered within `max_age` and twice the leeway. A key
 	// that uses more gets 429 until time has passed. Default: 100000.
 	Nonces int `yaml:"nonces"`
+	// Store is where several gateways keep the nonces that were used, by a hash; a request with a nonce then takes a question to
+	// it. They need the same `max_age`, `leeway` and `nonces`. Default: none, each keeps its own.
+	Store *NonceStore `yaml:"store"`
+	// OnStoreError says what becomes of requests with a nonce while the store does not answer: `closed` answers 503, `local`
+	// lets those pass whose nonce was not used at this gateway. Default: closed.
+	OnStoreError string `yaml:"on_store_error"`
 	// MaxBody bounds the bodies of signed requests, which are held in memory until their digest has
 	// been compared; more is a 413. Default: 1MiB.
 	MaxBody kind.Size `yaml:"max_body"`
@@ -69,6 +75,12 @@ type HTTPSignatureConfig struct {
 	Realm string `yaml:"realm"`
 	// Forward passes Signature and Signature-Input on to the upstream. Default: false.
 	Forward bool `yaml:"forward"`
+}
+
+// NonceStore is where gateways keep used nonces together.
+type NonceStore struct {
+	// Redis has them. Required.
+	Redis *RedisConfig `yaml:"redis,required"`
 }
 
 // HTTPSignatureKey is a key that may sign. It has either a secret or a public key.
@@ -90,7 +102,12 @@ type HTTPSignatureKey struct {
 }
 
 // Files implements kind.Filer.
-func (c HTTPSignatureConfig) Files() []string { return filesOf(c.File) }
+func (c HTTPSignatureConfig) Files() []string {
+	if c.Store == nil {
+		return filesOf(c.File)
+	}
+	return append(filesOf(c.File), c.Store.Redis.files()...)
+}
 
 // Validate checks everything but the file.
 func (c HTTPSignatureConfig) Validate() error {
@@ -119,7 +136,7 @@ func (c HTTPSignatureConfig) Validate() error {
 	if !isVisible(c.Tag) {
 		errs = append(errs, kind.At("tag", "%q cannot stand in a header; write printable ASCII", c.Tag))
 	}
-	return errors.Join(append(errs, c.validateComponents(), validateRealm(c.Realm))...)
+	return errors.Join(append(errs, c.validateComponents(), validateRealm(c.Realm), validateStore(c.Store != nil, c.OnStoreError))...)
 }
 
 // derived are the components of a request that are no fields and can be required.

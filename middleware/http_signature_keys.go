@@ -22,6 +22,7 @@ type signer struct {
 	told        map[string]string // for headers
 	claims      gateway.Claims
 	seen        *nonces
+	name        string // of its nonces in a store, with the nonce behind it
 }
 
 // signers makes the keys of a block by their ids.
@@ -72,6 +73,7 @@ func (c HTTPSignatureConfig) addSigner(all map[string]*signer, k HTTPSignatureKe
 	// what is remembered belongs to the key and not to the block.
 	lifetime := c.MaxAge + 2*c.Leeway
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %s %d", k.ID, k.Secret.Reveal(), k.Public, lifetime, c.Nonces))
+	s.name = "http_signature " + hex.EncodeToString(sum[:]) + " "
 	s.seen, err = keep.Get(env.Keep, "http_signature/"+hex.EncodeToString(sum[:]), func() (*nonces, error) {
 		return &nonces{lifetime: lifetime, limit: c.Nonces}, nil
 	})
@@ -114,4 +116,13 @@ func (n *nonces) use(nonce string, now time.Time) (known, full bool) {
 	}
 	n.new[key] = struct{}{}
 	return false, false
+}
+
+// forget lets a nonce be used again.
+func (n *nonces) forget(nonce string) {
+	sum := sha256.Sum256([]byte(nonce))
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.new, [16]byte(sum[:16]))
+	delete(n.old, [16]byte(sum[:16]))
 }

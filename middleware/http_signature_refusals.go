@@ -13,7 +13,7 @@ import (
 type signatureRefusals struct {
 	missing, malformed, key, algorithm, components *gateway.Error
 	invalid, created, expired, nonce, replayed     *gateway.Error
-	digest, large, full                            *gateway.Error
+	digest, large, full, store                     *gateway.Error
 }
 
 // newSignatureRefusals makes the answers. RFC 9421 names no scheme for
@@ -45,6 +45,10 @@ func newSignatureRefusals(c HTTPSignatureConfig) signatureRefusals {
 		full: &gateway.Error{
 			Status: http.StatusTooManyRequests, Reason: "signature_nonces_full",
 			Msg: "the key has used too many nonces", Cause: gateway.CauseClient, RetryAfter: 30 * time.Second,
+		},
+		store: &gateway.Error{
+			Status: http.StatusServiceUnavailable, Reason: "signature_store", Msg: "it cannot be found out at the moment whether the nonce was used before",
+			Cause: gateway.CauseGateway, RetryAfter: storePause,
 		},
 	}
 }

@@ -16,7 +16,7 @@ import (
 func init() {
 	kind.Add(Kinds, "oidc", OIDCConfig{
 		RedirectPath: "/oauth2/callback", Scopes: []string{scopeOpenID}, PostLogoutRedirect: "/", Subject: "sub",
-		Cookie: OIDCCookie{Name: hostPrefix + "pithead", MaxAge: 8 * time.Hour},
+		Cookie: OIDCCookie{Name: hostPrefix + "pithead", MaxAge: 8 * time.Hour}, OnStoreError: onErrorClosed,
 	}, newOIDC)
 }
 
@@ -33,6 +33,7 @@ type oidcAuth struct {
 	headers     []claimHeader
 	keys        *jwtKeys
 	kept        *oidcKept
+	told        *sharedLogins // nil without a store
 	known       *knownSessionsOf
 	sessions    *sealed.Keyring
 	logins      *sealed.Keyring
@@ -46,8 +47,8 @@ type oidcAuth struct {
 // leave alone.
 type oidcKept struct {
 	provider *oidcProvider
-	used     *sealed.Memory[struct{}]  // states of logins and ids of logout tokens
-	ended    *sealed.Memory[time.Time] // sessions that logouts have ended, and when
+	used     *sealed.Memory[struct{}] // states of logins and ids of logout tokens
+	ended    *endedSessions
 	renewals *sealed.Memory[*oidcRenewal]
 	counts   oidcCounts
 }
@@ -83,13 +84,13 @@ func newOIDC(c OIDCConfig, env Env) (gateway.Step, error) {
 		return gateway.Step{}, err
 	}
 	m.kept, err = keep.Get(env.Keep, keptUnder("oidc/", meaning), func() (*oidcKept, error) {
-		return &oidcKept{
-			provider: newOIDCProvider(c.Issuer), used: sealed.NewMemory[struct{}](maxUsed),
-			ended: sealed.NewMemory[time.Time](maxEnded), renewals: sealed.NewMemory[*oidcRenewal](maxRenewals),
-		}, nil
+		return newOIDCKept(c.Issuer), nil
 	})
 	if err != nil {
 		return gateway.Step{}, kind.At("", "%w", err)
+	}
+	if m.told, err = c.shared(meaning, m.kept.ended, env); err != nil {
+		return gateway.Step{}, err
 	}
 	m.known, err = keep.Get(env.Keep, keptUnder("oidc sessions/", c.fingerprint(meaning)), func() (*knownSessionsOf, error) { return newKnownSessions(), nil })
 	if err != nil {
@@ -98,13 +99,21 @@ func newOIDC(c OIDCConfig, env Env) (gateway.Step, error) {
 	var names []string
 	m.headers, names = newClaimHeaders(c.Headers)
 	return gateway.Step{
-		Wrap: m.wrap, Explain: m.explain, Proves: []gateway.Identity{gateway.Subject}, Owns: names, Lacking: m.keys.lacking,
+		Wrap: m.wrap, Explain: m.explain, Proves: []gateway.Identity{gateway.Subject}, Owns: names, Lacking: m.lacking,
 		Start: func() []<-chan struct{} {
 			m.keys.start(env.Process)
 			m.kept.start(env.Process, c.Issuer, c.ClientID)
-			return []<-chan struct{}{m.keys.Ready()}
+			return append(m.told.start(), m.keys.Ready())
 		},
 	}, nil
+}
+
+func newOIDCKept(issuer string) *oidcKept {
+	k := &oidcKept{
+		provider: newOIDCProvider(issuer), used: sealed.NewMemory[struct{}](maxUsed), renewals: sealed.NewMemory[*oidcRenewal](maxRenewals),
+	}
+	k.ended = newEndedSessions(&k.counts.leftElsewhere)
+	return k
 }
 
 func newOIDCJars(name string, secure bool) oidcJars {
@@ -198,6 +207,10 @@ func (m *oidcAuth) pass(w http.ResponseWriter, r *http.Request, p place, next ht
 		gateway.Fail(w, r, m.refuse.csrf)
 		return
 	}
+	if s != nil && !m.informed() {
+		gateway.Fail(w, r, m.refuse.store)
+		return
+	}
 	if s != nil {
 		s = m.renewed(w, r, p, s, now)
 	}
@@ -272,6 +285,8 @@ func (m *oidcAuth) explain(r *http.Request, x *gateway.Exchange) string {
 		return answer(m.refuse.missing)
 	case m.foreign(r):
 		return answer(m.refuse.csrf)
+	case !m.informed():
+		return answer(m.refuse.store)
 	}
 	if refusal := s.enter(x); refusal != nil {
 		return answer(refusal)

@@ -62,8 +62,14 @@ type OIDCConfig struct {
 	// know it. Default: /.
 	PostLogoutRedirect string `yaml:"post_logout_redirect"`
 	// BackchannelLogoutPath is where the provider tells of logouts. The gateway remembers the last
-	// 100,000 in memory, so each process must be told and forgets them when it ends. Default: none.
+	// 100,000 in memory. Without a store, each process must be told, and forgets them when it ends. Default: none.
 	BackchannelLogoutPath string `yaml:"backchannel_logout_path"`
+	// Store is where several gateways tell each other of logouts and used logins. Default: none, each knows of its own.
+	Store *OIDCStore `yaml:"store"`
+	// OnStoreError says what happens while the store does not answer. With `closed`, logins get 503, and so do people
+	// who are logged in when other logouts cannot be known for `max_stale`, or were never; so does a provider that tells of a logout,
+	// which ends here and is passed on later. `local` goes on with what this gateway knows. Default: closed.
+	OnStoreError string `yaml:"on_store_error"`
 
 	// API are path prefixes where nobody is sent to the provider, and 401 is the answer to browsers
 	// too. Default: none.
@@ -97,7 +103,7 @@ const (
 
 // Validate checks everything but what only the provider can tell.
 func (c OIDCConfig) Validate() error {
-	errs := []error{c.validateClient(), c.validatePaths(), c.Cookie.validate()}
+	errs := []error{c.validateClient(), c.validatePaths(), c.Cookie.validate(), validateStore(c.Store != nil, c.OnStoreError)}
 	headers := JWTConfig{Headers: c.Headers}
 	return errors.Join(append(errs, headers.validateHeaders())...)
 }

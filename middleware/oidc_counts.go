@@ -12,6 +12,7 @@ type oidcCounts struct {
 	begun, completed, hits     atomic.Uint64
 	renewed, ended, unanswered atomic.Uint64 // uses of refresh tokens
 	leftHere, leftAtProvider   atomic.Uint64 // logouts
+	leftElsewhere              atomic.Uint64 // that other gateways have told of
 	failed                     [len(oidcFailures)]atomic.Uint64
 	sizes                      obs.Sizes // of the cookies of sessions
 	shown                      shown
@@ -61,7 +62,7 @@ func (c *oidcCounts) state() obs.LoginState {
 	return obs.LoginState{
 		Logins: logins, Hits: c.hits.Load(), Sizes: &c.sizes,
 		Refreshes: map[string]uint64{"renewed": c.renewed.Load(), "ended": c.ended.Load(), "unanswered": c.unanswered.Load()},
-		Logouts:   map[string]uint64{"browser": c.leftHere.Load(), "provider": c.leftAtProvider.Load()},
+		Logouts:   map[string]uint64{"browser": c.leftHere.Load(), "provider": c.leftAtProvider.Load(), "gateway": c.leftElsewhere.Load()},
 	}
 }
 

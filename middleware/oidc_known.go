@@ -23,7 +23,7 @@ type knownSession struct {
 	claims  gateway.Claims
 	until   time.Time // the end of the session
 
-	over    [3]string // what logouts end it by
+	over    []endedBy
 	subject string
 	headers []provenHeader
 	refusal *gateway.Error // of the demands on its claims
@@ -67,7 +67,7 @@ func (m *oidcAuth) session(r *http.Request, p place, now time.Time) (s *knownSes
 		}
 		m.known.put(text, s, now)
 	}
-	if m.over(s, now) {
+	if m.kept.ended.have(s, now) {
 		m.known.remove(text)
 		return nil, false
 	}
@@ -103,7 +103,7 @@ func (m *oidcAuth) judged(s *oidcSession) (*knownSession, error) {
 	}
 	sub, _ := claims["sub"].(string)
 	sid, _ := claims["sid"].(string)
-	k.over = [...]string{"id " + s.id, "sid " + sid, "sub " + sub}
+	k.over = m.endings(s.id, sid, sub)
 	k.subject, k.headers, k.refusal = m.demand(claims)
 	return k, nil
 }
@@ -125,19 +125,6 @@ func (m *oidcAuth) demand(claims map[string]any) (string, []provenHeader, *gatew
 		return "", nil, m.refuse.header
 	}
 	return name, headers, nil
-}
-
-// over says whether a logout has ended the session.
-func (m *oidcAuth) over(s *knownSession, now time.Time) bool {
-	if m.kept.ended.Len() == 0 {
-		return false
-	}
-	for _, key := range s.over {
-		if at, ok := m.kept.ended.Get(key, now); ok && !s.session.login.After(at) {
-			return true
-		}
-	}
-	return false
 }
 
 // enter says in the exchange who the caller is.

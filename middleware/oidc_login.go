@@ -107,6 +107,13 @@ func (m *oidcAuth) callback(w http.ResponseWriter, r *http.Request, p place) err
 	if err != nil {
 		return because(m.refuse.state, err)
 	}
+	switch used, err := m.once(r.Context(), "state "+l.state, now, l.until); {
+	case used:
+		return because(m.refuse.state, errors.New("the login has been completed before"))
+	case err != nil && m.OnStoreError == onErrorClosed:
+		m.again("state " + l.state)
+		return because(m.refuse.store, err)
+	}
 	s, err := m.complete(r.Context(), answer, l, now)
 	if err != nil {
 		return err
@@ -152,8 +159,7 @@ func loginAnswer(u *url.URL) (a loginResult, err error) {
 	return a, nil
 }
 
-// begun is the login that this browser has begun with this state. Each can be
-// completed once.
+// begun is the login that this browser has begun with this state.
 func (m *oidcAuth) begun(r *http.Request, jar sealed.Jar, state string, p place, now time.Time) (*oidcLogin, error) {
 	text, ok := jar.Read(r.Header)
 	if !ok {
@@ -173,9 +179,6 @@ func (m *oidcAuth) begun(r *http.Request, jar sealed.Jar, state string, p place,
 		return nil, errors.New("the login was begun too long ago")
 	case l.caller != p.origin+m.RedirectPath:
 		return nil, errors.New("the login was begun at another host")
-	}
-	if _, was := m.kept.used.GetOrPut("state "+l.state, struct{}{}, now, l.until); was {
-		return nil, errors.New("the login has been completed before")
 	}
 	return l, nil
 }

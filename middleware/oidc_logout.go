@@ -38,7 +38,7 @@ func (m *oidcAuth) logout(w http.ResponseWriter, r *http.Request, p place) error
 	if known, _ := m.session(r, p, now); known != nil {
 		s = known.session
 		// Who has copied the cookies has them still.
-		m.kept.ended.Put("id "+s.id, now, now, s.until)
+		_ = m.end(r.Context(), "id "+s.id, now, s.until) // the browser has no part in what others know
 		m.kept.counts.leftHere.Add(1)
 	}
 	p.jars.session.Clear(w.Header(), r.Header)
@@ -85,18 +85,25 @@ func (m *oidcAuth) backchannel(w http.ResponseWriter, r *http.Request) error {
 		return because(m.refuse.logout, errors.New("there is not one logout_token"))
 	}
 	now := time.Now()
-	sub, sid, err := m.logoutToken(r.Context(), tokens[0], now)
+	t, err := m.logoutToken(r.Context(), tokens[0], now)
 	switch {
 	case errors.Is(err, jwks.ErrNoKeys):
 		return because(m.refuse.provider, err)
 	case err != nil:
 		return because(m.refuse.logout, err)
 	}
-	key := "sid " + sid
-	if sid == "" {
-		key = "sub " + sub
+	// While the store is away the logout is at least known here, and a token that is sent again is good.
+	if used, _ := m.once(r.Context(), "jti "+t.id, now, now.Add(maxLogoutAge+idTokenLeeway)); used {
+		return because(m.refuse.logout, errors.New("logout token: it was used before"))
 	}
-	m.kept.ended.Put(key, now, now, now.Add(m.Cookie.MaxAge))
+	what := "sid " + t.sid
+	if t.sid == "" {
+		what = "sub " + t.sub
+	}
+	if err := m.end(r.Context(), what, now, now.Add(m.Cookie.MaxAge)); err != nil && m.OnStoreError == onErrorClosed {
+		m.again("jti " + t.id)
+		return because(m.refuse.store, err)
+	}
 	m.kept.counts.leftAtProvider.Add(1)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)

@@ -11,6 +11,7 @@ import (
 type oidcRefusals struct {
 	missing, csrf, https, subject, denied, header, method *gateway.Error
 	state, refused, code, token, provider, large, logout  *gateway.Error
+	store                                                 *gateway.Error
 }
 
 func newOIDCRefusals() oidcRefusals {
@@ -34,6 +35,10 @@ func newOIDCRefusals() oidcRefusals {
 		provider: &gateway.Error{
 			Status: http.StatusServiceUnavailable, Reason: "oidc_provider", Msg: "logins are not possible at the moment",
 			Cause: gateway.CauseGateway, RetryAfter: providerPause,
+		},
+		store: &gateway.Error{
+			Status: http.StatusServiceUnavailable, Reason: "oidc_store", Msg: "it cannot be found out at the moment whether the login is still good",
+			Cause: gateway.CauseGateway, RetryAfter: storePause,
 		},
 	}
 	// A 401 names a scheme (RFC 9110, 15.5.2). There is none for logins by OpenID Connect, so

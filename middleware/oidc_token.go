@@ -145,34 +145,33 @@ func (m *oidcAuth) renewedToken(ctx context.Context, raw string, s *oidcSession,
 	return nil
 }
 
-// logoutToken is what a logout token ends: sessions of sid, or all of sub. It follows
-// OpenID Connect Back-Channel Logout 1.0, 2.6, with typ required.
-func (m *oidcAuth) logoutToken(ctx context.Context, raw string, now time.Time) (sub, sid string, err error) {
+// logoutToken is what the provider tells of a logout: it ends sessions of sid, or all of sub.
+type logoutToken struct{ id, sub, sid string }
+
+// logoutToken verifies one. It follows OpenID Connect Back-Channel Logout 1.0, 2.6, with typ required.
+func (m *oidcAuth) logoutToken(ctx context.Context, raw string, now time.Time) (t logoutToken, err error) {
 	claims, err := m.verified(ctx, raw, now, typeOfLogout)
 	if err != nil {
-		return "", "", fmt.Errorf("logout token: %w", err)
+		return t, fmt.Errorf("logout token: %w", err)
 	}
 	events, _ := claims["events"].(map[string]any)
 	event, isObject := events[logoutEvent].(map[string]any)
 	iat, _, _ := date(claims, "iat")
-	jti, _ := claims["jti"].(string)
+	t.id, _ = claims["jti"].(string)
 	_, hasNonce := claims["nonce"]
-	sub, _ = claims["sub"].(string)
-	sid, _ = claims["sid"].(string)
+	t.sub, _ = claims["sub"].(string)
+	t.sid, _ = claims["sid"].(string)
 	switch {
 	case !isObject || len(event) != 0:
-		return "", "", errors.New("logout token: it tells of no logout")
+		return t, errors.New("logout token: it tells of no logout")
 	case hasNonce:
-		return "", "", errors.New("logout token: it has a nonce, as ID tokens have")
-	case sub == "" && sid == "":
-		return "", "", errors.New("logout token: it does not say whom it is about")
-	case jti == "" || len(jti) > 256:
-		return "", "", errors.New("logout token: it has no good jti")
+		return t, errors.New("logout token: it has a nonce, as ID tokens have")
+	case t.sub == "" && t.sid == "":
+		return t, errors.New("logout token: it does not say whom it is about")
+	case t.id == "" || len(t.id) > 256:
+		return t, errors.New("logout token: it has no good jti")
 	case unix(now)-iat > maxLogoutAge.Seconds():
-		return "", "", errors.New("logout token: it is old")
+		return t, errors.New("logout token: it is old")
 	}
-	if _, was := m.kept.used.GetOrPut("jti "+jti, struct{}{}, now, now.Add(maxLogoutAge+idTokenLeeway)); was {
-		return "", "", errors.New("logout token: it was used before")
-	}
-	return sub, sid, nil
+	return t, nil
 }

@@ -19,6 +19,15 @@ import (
 	"github.com/pithead/pithead/gateway/store"
 )
 
+// What to do while the store does not answer, for what is safer refused than guessed.
+const (
+	onErrorLocal  = "local"  // go on with what this gateway knows
+	onErrorClosed = "closed" // refuse
+)
+
+// storePause is when to try again what needed a store that was away: it is looked for all the time.
+const storePause = time.Second
+
 // RedisConfig says where a Redis or Valkey is and how the gateway proves itself to it. Blocks with the same settings
 // share its connections, over reloads as well.
 type RedisConfig struct {
@@ -172,4 +181,15 @@ func digestOf(texts ...string) string {
 		fmt.Fprintf(h, "%d:%s", len(text), text)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// validateStore checks what is said about a store.
+func validateStore(has bool, onError string) error {
+	switch {
+	case onError != onErrorLocal && onError != onErrorClosed:
+		return kind.At("on_store_error", "%q is none of %s, %s", onError, onErrorLocal, onErrorClosed)
+	case !has && onError != onErrorClosed:
+		return kind.At("on_store_error", "is of no use without a store")
+	}
+	return nil
 }

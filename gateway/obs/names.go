@@ -163,7 +163,7 @@ var (
 	oidcRefreshesDesc = desc("oidc_refreshes_total",
 		"Sessions that the provider was to confirm: renewed, ended by its answer, or unanswered.", "issuer", "client", "result")
 	oidcLogoutsDesc = desc("oidc_logouts_total",
-		"Logouts, by where they began: at the browser, or told by the provider.", "issuer", "client", "from")
+		"Logouts, by where they began: at the browser, or told by the provider, or by another gateway that shares the store.", "issuer", "client", "from")
 	oidcHitsDesc = desc("oidc_session_cache_hits_total",
 		"Requests whose session was opened and judged before.", "issuer", "client")
 	oidcSizeDesc = desc("oidc_session_bytes",

@@ -3,6 +3,7 @@ package sealed
 import (
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -29,6 +30,7 @@ var base64url = base64.RawURLEncoding.Strict()
 // seals, and each opens, by which keys can be replaced while sessions last.
 type Keyring struct {
 	keys    []cipher.AEAD
+	names   [][]byte // keys of Names
 	purpose []byte
 }
 
@@ -51,7 +53,11 @@ func NewKeyring(secrets []string, purpose string) (*Keyring, error) {
 		if err != nil {
 			return nil, fmt.Errorf("key %d: %w", i+1, err)
 		}
-		k.keys = append(k.keys, aead)
+		names, err := hkdf.Key(sha256.New, []byte(secret), nil, "pithead names\x00"+purpose, sha256.Size)
+		if err != nil {
+			return nil, fmt.Errorf("derive key %d: %w", i+1, err)
+		}
+		k.keys, k.names = append(k.keys, aead), append(k.names, names)
 	}
 	return k, nil
 }
@@ -77,4 +83,17 @@ func (k *Keyring) Open(text string) ([]byte, error) {
 		}
 	}
 	return nil, ErrSealed
+}
+
+// Names are what others may be told in the place of a text, one by each key and the first key's first:
+// letters, digits, - and _, which are the same wherever the key is, and tell nobody
+// without it what the text is.
+func (k *Keyring) Names(text string) []string {
+	all := make([]string, len(k.names))
+	for i, key := range k.names {
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte(text))
+		all[i] = base64url.EncodeToString(mac.Sum(nil)[:16])
+	}
+	return all
 }

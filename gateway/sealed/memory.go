@@ -2,6 +2,7 @@ package sealed
 
 import (
 	"container/list"
+	"iter"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,6 +63,19 @@ func (m *Memory[V]) GetOrPut(key string, value V, now, until time.Time) (got V, 
 	}
 	m.put(key, value, now, until)
 	return value, false
+}
+
+// All are the values whose time is not over, in the order in which they came.
+func (m *Memory[V]) All(now time.Time) iter.Seq2[string, V] {
+	return func(yield func(string, V) bool) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for e := m.order.Front(); e != nil; e = e.Next() {
+			if v := e.Value.(*remembered[V]); now.Before(v.until) && !yield(v.key, v.value) {
+				return
+			}
+		}
+	}
 }
 
 func (m *Memory[V]) put(key string, value V, now, until time.Time) {

@@ -42,8 +42,11 @@ func (s *Redis) Run(ctx context.Context, script *Script, key string, args []any,
 }
 
 // Once says whether no gateway has used a name before, within the time that it is remembered for. It
-// is used from now on.
+// is used from now on. An error says nothing of that.
 func (s *Redis) Once(ctx context.Context, name string, life time.Duration) (first bool, err error) {
+	if !s.Ready() {
+		return false, ErrAway
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
 	key := s.options.Prefix + ":once:" + s.Hide([]byte(name))
