@@ -160,6 +160,48 @@ func TestJarReadsAllOrNothing(t *testing.T) {
 	f("", "", false)
 }
 
+// Names are the same wherever the key is, and of each key, purpose and text there is one.
+func TestNames(t *testing.T) {
+	old, next := strings.Repeat("o", 32), strings.Repeat("n", 32)
+	both := ring(t, "p", next, old).Names("sid s1")
+	if len(both) != 2 || both[0] != ring(t, "p", next).Names("sid s1")[0] || both[1] != ring(t, "p", old).Names("sid s1")[0] {
+		t.Errorf("%q", both)
+	}
+	seen := make(map[string]bool)
+	for _, name := range []string{both[0], both[1], ring(t, "q", next).Names("sid s1")[0], ring(t, "p", next).Names("sid s2")[0]} {
+		if seen[name] || len(name) != 22 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
+			t.Errorf("the name %q", name)
+		}
+		seen[name] = true
+	}
+}
+
+func TestMemoryAll(t *testing.T) {
+	m, now := sealed.NewMemory[int](3), time.Now()
+	all := func() (got string) {
+		for key, v := range m.All(now) {
+			got += fmt.Sprint(key, v, " ")
+		}
+		return got
+	}
+	if got := all(); got != "" {
+		t.Errorf("nothing is %q", got)
+	}
+	m.Put("a", 1, now, now.Add(time.Hour))
+	m.Put("b", 2, now, now)
+	m.Put("c", 3, now, now.Add(time.Hour))
+	m.Put("a", 4, now, now.Add(time.Hour))
+	if got := all(); got != "c3 a4 " {
+		t.Errorf("all is %q", got)
+	}
+	for key := range m.All(now) {
+		if key != "c" {
+			t.Errorf("%s after the end", key)
+		}
+		break
+	}
+}
+
 func TestMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := sealed.NewMemory[int](3)
