@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -357,52 +356,3 @@ func TestFault37AcceptBacksOff(t *testing.T) {
 		t.Errorf("six errors took %s", took)
 	}
 }
-
-func TestCapsRefuse(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	frontOn(t, ln, &config.Listener{Protocols: []string{"h1"}, Limits: config.Limits{Connections: 2}}, say("whole"))
-	var open []net.Conn
-	for range 2 {
-		c := dial(t, ln.Addr())
-		if _, err := roundTrip(c); err != nil {
-			t.Fatal(err)
-		}
-		open = append(open, c)
-	}
-	third := func() (string, error) { // may already be refused while it connects
-		c, err := net.Dial("tcp", ln.Addr().String())
-		if err != nil {
-			return "", err
-		}
-		defer c.Close()
-		return roundTrip(c)
-	}
-	if body, err := third(); err == nil {
-		t.Errorf("S05: a third connection got %q", body)
-	}
-	_ = open[0].Close()
-	late := time.After(patience)
-	for { // until the server has noticed
-		if body, err := third(); err == nil && body == "whole" {
-			break
-		}
-		select {
-		case <-late:
-			t.Fatal("the place was not given back")
-		default:
-		}
-	}
-	if got := peerOf(&addressed{addr: &net.TCPAddr{IP: net.ParseIP("::ffff:192.0.2.1")}}); got != netip.MustParseAddr("192.0.2.1") {
-		t.Errorf("mapped address: %s", got)
-	}
-}
-
-type addressed struct {
-	net.Conn
-	addr net.Addr
-}
-
-func (a *addressed) RemoteAddr() net.Addr { return a.addr }
