@@ -18,7 +18,6 @@ type Flight struct {
 	leave   func()
 	url     string
 	stale   atomic.Bool // what it brings has been purged already
-	waiters atomic.Int32
 }
 
 // Outcome is how a flight has ended.
@@ -44,7 +43,6 @@ func (s *Store) Join(name, url []byte) (f *Flight, leads bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if f, ok := sh.m[string(name)]; ok {
-		f.waiters.Add(1)
 		return f, false
 	}
 	own := string(name)
@@ -72,9 +70,6 @@ func (f *Flight) Done() <-chan struct{} { return f.done }
 
 // Result is how the flight ended. It is for after Done.
 func (f *Flight) Result() (Outcome, *gateway.Error) { return f.outcome, f.err }
-
-// Waiters is how many have joined a flight of somebody else.
-func (f *Flight) Waiters() int { return int(f.waiters.Load()) }
 
 // Outdated says that somebody has purged what the flight is about to bring.
 func (f *Flight) Outdated() bool { return f.stale.Load() }
