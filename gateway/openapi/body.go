@@ -36,7 +36,7 @@ func (op *Operation) BodyOf(contentType string) (Body, error) {
 		return Body{}, fmt.Errorf("this operation takes %s", op.body)
 	}
 	b := Body{op: op, content: found, form: media == "application/x-www-form-urlencoded"}
-	b.Read = found.schema != nil && (IsJSON(media) || b.form)
+	b.Read = found.schema != nil && (isJSON(media) || b.form)
 	return b, nil
 }
 
@@ -60,7 +60,7 @@ func (op *Operation) Answer(status int, contentType string) (b Body, problem str
 	if found == nil {
 		return Body{}, "the document has no answer of the type " + clip(media, 60)
 	}
-	return Body{op: op, content: found, answer: true, Read: found.schema != nil && IsJSON(media)}, ""
+	return Body{op: op, content: found, answer: true, Read: found.schema != nil && isJSON(media)}, ""
 }
 
 // Check holds a body to its schema.

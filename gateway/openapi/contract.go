@@ -191,8 +191,8 @@ func (op *Operation) response(status int) (key string, ok bool) {
 	return "", false
 }
 
-// IsJSON says whether a media type is JSON.
-func IsJSON(media string) bool {
+// isJSON says whether a media type is JSON.
+func isJSON(media string) bool {
 	return media == "application/json" || strings.HasSuffix(media, "+json")
 }
 
@@ -205,7 +205,7 @@ func mediaOf(contentType string) (string, error) {
 	if err != nil {
 		return "", errNoMedia
 	}
-	if charset := params["charset"]; charset != "" && IsJSON(media) && !strings.EqualFold(charset, "utf-8") {
+	if charset := params["charset"]; charset != "" && isJSON(media) && !strings.EqualFold(charset, "utf-8") {
 		return "", fmt.Errorf("is JSON in %s; it must be UTF-8", clip(charset, 20))
 	}
 	return media, nil

@@ -80,8 +80,8 @@ func NewMock(c *Contract) *Mock {
 				answer.contents = append(answer.contents, m.content(op, key, &contents[i]))
 			}
 			slices.SortStableFunc(answer.contents, func(a, b mockContent) int {
-				switch json := IsJSON(a.media); {
-				case json == IsJSON(b.media):
+				switch json := isJSON(a.media); {
+				case json == isJSON(b.media):
 					return 0
 				case json:
 					return -1
@@ -127,7 +127,7 @@ func (m *Mock) content(op *Operation, key string, c *content) mockContent {
 
 // example is the text of an example, which should fit its schema.
 func (m *Mock) example(op *Operation, key string, c *content, v any) []byte {
-	if v, err := plain(v); err == nil && c.schema != nil && IsJSON(c.media) {
+	if v, err := plain(v); err == nil && c.schema != nil && isJSON(c.media) {
 		check := checker{answer: true, in: "body"}
 		if check.check(c.schema, v); len(check.result()) > 0 {
 			first := check.result()[0]
@@ -139,10 +139,10 @@ func (m *Mock) example(op *Operation, key string, c *content, v any) []byte {
 
 // encode writes a value in a media type; nil if that cannot be done.
 func encode(media string, v any) []byte {
-	if text, ok := v.(string); ok && !IsJSON(media) {
+	if text, ok := v.(string); ok && !isJSON(media) {
 		return []byte(text)
 	}
-	if !IsJSON(media) && media != "*/*" && media != "application/*" {
+	if !isJSON(media) && media != "*/*" && media != "application/*" {
 		return nil
 	}
 	var b bytes.Buffer

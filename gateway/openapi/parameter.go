@@ -28,7 +28,7 @@ type parameter struct {
 func (c *compiler) parameter(op *Operation, source *openapi3.Parameter) {
 	p := &parameter{name: source.Name, in: source.In, required: source.Required, schema: c.compile(source.Schema), index: -1}
 	for media, m := range source.Content {
-		if IsJSON(media) && m != nil {
+		if isJSON(media) && m != nil {
 			p.json, p.schema = true, c.compile(m.Schema)
 		}
 	}

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// MaxCookies is how many cookies one text may take.
-	MaxCookies = 4
+	// maxCookies is how many cookies one text may take.
+	maxCookies = 4
 	// maxValue leaves room for name and attributes in the 4096 bytes that browsers take (RFC 6265, 6.1).
 	maxValue = 3800
 	// mark stands between the number of cookies and the text.
 	mark = '.'
 )
 
-// ErrTooLarge says that a text does not fit into MaxCookies cookies.
+// ErrTooLarge says that a text does not fit into as many cookies as one may take.
 var ErrTooLarge = errors.New("does not fit into the cookies of a session")
 
 // Jar reads and writes one text as a cookie, or several if one cannot hold it: Name,
@@ -35,7 +35,7 @@ func (j Jar) index(name string) int {
 		return -1
 	case rest == "":
 		return 0
-	case len(rest) == 2 && rest[0] == '-' && rest[1] > '0' && rest[1] < '0'+MaxCookies:
+	case len(rest) == 2 && rest[0] == '-' && rest[1] > '0' && rest[1] < '0'+maxCookies:
 		return int(rest[1] - '0')
 	}
 	return -1
@@ -45,7 +45,7 @@ func (j Jar) index(name string) int {
 func (j Jar) Has(name string) bool { return j.index(name) >= 0 }
 
 // parts are the values of the jar's cookies in a request, and how often each is there.
-func (j Jar) parts(request http.Header) (values [MaxCookies]string, count [MaxCookies]int) {
+func (j Jar) parts(request http.Header) (values [maxCookies]string, count [maxCookies]int) {
 	for _, line := range request["Cookie"] {
 		for pair := range strings.SplitSeq(line, ";") {
 			name, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
@@ -65,7 +65,7 @@ func (j Jar) Read(request http.Header) (text string, ok bool) {
 		return "", false
 	}
 	n := int(values[0][0]) - '0'
-	if n < 1 || n > MaxCookies {
+	if n < 1 || n > maxCookies {
 		return "", false
 	}
 	for _, c := range count[:n] {
@@ -84,7 +84,7 @@ func (j Jar) Read(request http.Header) (text string, ok bool) {
 // request that a longer text has left.
 func (j Jar) Write(answer, request http.Header, text string, maxAge time.Duration) error {
 	n := (len(text) + maxValue - 1) / maxValue
-	if n == 0 || n > MaxCookies {
+	if n == 0 || n > maxCookies {
 		return ErrTooLarge
 	}
 	for i := range n {
@@ -103,7 +103,7 @@ func (j Jar) Clear(answer, request http.Header) { j.forget(answer, request, 0) }
 
 func (j Jar) forget(answer, request http.Header, from int) {
 	_, count := j.parts(request)
-	for i := from; i < MaxCookies; i++ {
+	for i := from; i < maxCookies; i++ {
 		if count[i] > 0 {
 			j.set(answer, i, "", -1)
 		}

@@ -25,11 +25,11 @@ func rulesOf(md protoreflect.MethodDescriptor) ([]rule, error) {
 	// bytes it becomes the one of this process.
 	raw, err := proto.Marshal(md.Options())
 	if err != nil {
-		return nil, fmt.Errorf("%s: options of %s: %w", PositionOf(md), md.FullName(), err)
+		return nil, fmt.Errorf("%s: options of %s: %w", positionOf(md), md.FullName(), err)
 	}
 	var options descriptorpb.MethodOptions
 	if err := proto.Unmarshal(raw, &options); err != nil {
-		return nil, fmt.Errorf("%s: options of %s: %w", PositionOf(md), md.FullName(), err)
+		return nil, fmt.Errorf("%s: options of %s: %w", positionOf(md), md.FullName(), err)
 	}
 	h, ok := proto.GetExtension(&options, annotations.E_Http).(*annotations.HttpRule)
 	if !ok || h == nil {
@@ -62,10 +62,10 @@ func readRule(h *annotations.HttpRule, md protoreflect.MethodDescriptor) (rule, 
 	case *annotations.HttpRule_Custom:
 		r.method, r.path = strings.ToUpper(p.Custom.GetKind()), p.Custom.GetPath()
 	default:
-		return r, fmt.Errorf("%s: %s has an http annotation without a path", PositionOf(md), md.FullName())
+		return r, fmt.Errorf("%s: %s has an http annotation without a path", positionOf(md), md.FullName())
 	}
 	if !slices.Contains(httpMethods, r.method) {
-		return r, fmt.Errorf("%s: %s: the HTTP method %q is not one of %s", PositionOf(md), md.FullName(), r.method, strings.Join(httpMethods, ", "))
+		return r, fmt.Errorf("%s: %s: the HTTP method %q is not one of %s", positionOf(md), md.FullName(), r.method, strings.Join(httpMethods, ", "))
 	}
 	return r, nil
 }

@@ -100,7 +100,7 @@ func (t *Table) byShape(rules []rule, errs *[]error) map[string]rule {
 	for _, r := range rules {
 		tmpl, err := parseTemplate(t.base, r.path)
 		if err != nil {
-			*errs = append(*errs, fmt.Errorf("%s: %s: %w", PositionOf(r.rpc), r.rpc.FullName(), err))
+			*errs = append(*errs, fmt.Errorf("%s: %s: %w", positionOf(r.rpc), r.rpc.FullName(), err))
 			continue
 		}
 		m[r.method+" "+tmpl.shape()] = r
@@ -109,7 +109,7 @@ func (t *Table) byShape(rules []rule, errs *[]error) map[string]rule {
 }
 
 func (t *Table) bindRule(r rule) error {
-	pos := PositionOf(r.rpc)
+	pos := positionOf(r.rpc)
 	tmpl, err := parseTemplate(t.base, r.path)
 	if err != nil {
 		return fmt.Errorf("%s: %s: %w", pos, r.rpc.FullName(), err)

@@ -62,7 +62,7 @@ type param struct {
 func (c *Call) Template() string { return c.template.text }
 
 // Path is the path of the gRPC call.
-func (c *Call) Path() string { return PathOf(c.RPC) }
+func (c *Call) Path() string { return pathOf(c.RPC) }
 
 // Secured says whether the document asks for a caller with an identity.
 func (c *Call) Secured() bool { return c.Operation != nil && c.Operation.Secured }

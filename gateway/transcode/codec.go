@@ -39,7 +39,7 @@ func Codecs(s *Schema, o Options) (map[string]*Codec, error) {
 			case err != nil:
 				return nil, fmt.Errorf("%s: %w", md.FullName(), err)
 			default:
-				codecs[PathOf(md)] = c
+				codecs[pathOf(md)] = c
 			}
 		}
 	}

@@ -90,7 +90,7 @@ func (d *describer) operation(c *Call) (path string, op map[string]any) {
 		// The annotation binds it: its path says what belongs together.
 		id = string(c.RPC.FullName()) + ".path"
 	} else {
-		op["x-grpc-method"] = PathOf(c.RPC)[1:]
+		op["x-grpc-method"] = pathOf(c.RPC)[1:]
 	}
 	for i, base := 2, id; d.ids[id]; i++ {
 		id = fmt.Sprintf("%s_%d", base, i)

@@ -13,8 +13,8 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 )
 
-// MaxDocument bounds an OpenAPI document together with the files that it refers to.
-const MaxDocument = 8 << 20
+// maxDocument bounds an OpenAPI document together with the files that it refers to.
+const maxDocument = 8 << 20
 
 // Document is an OpenAPI document of version 3.0 or 3.1.
 type Document struct {
@@ -67,7 +67,7 @@ func ReadDocument(file string) (doc *Document, err error) {
 
 // reader reads the files of the document.
 func (d *Document) reader(root string) func(*openapi3.Loader, *url.URL) ([]byte, error) {
-	left := int64(MaxDocument)
+	left := int64(maxDocument)
 	return func(_ *openapi3.Loader, u *url.URL) ([]byte, error) {
 		if u.Scheme != "" && u.Scheme != "file" || u.Host != "" {
 			return nil, fmt.Errorf("%s is no file; references to the network are not followed", u)

@@ -101,7 +101,7 @@ func (l *linter) methods() {
 		}
 		for i := range sd.Methods().Len() {
 			if md := sd.Methods().Get(i); !bound[md.FullName()] {
-				l.find(RuleNoOperation, false, PositionOf(md), "no operation calls %s", md.FullName())
+				l.find(RuleNoOperation, false, positionOf(md), "no operation calls %s", md.FullName())
 			}
 		}
 	}

@@ -31,7 +31,7 @@ type comparer struct {
 // breaks records a break at the place of what there is now.
 func (c *comparer) breaks(at protoreflect.Descriptor, format string, args ...any) {
 	l := linter{seen: make(map[string]bool)}
-	l.find(RuleBreaking, true, PositionOf(at), format, args...)
+	l.find(RuleBreaking, true, positionOf(at), format, args...)
 	c.all = append(c.all, l.all...)
 }
 

@@ -39,14 +39,14 @@ const (
 const maxRounds = 32
 
 // Reflect asks an upstream for its descriptors. rt sends requests to it; prepare,
-// if not nil, completes each. The whole is bounded by MaxDescriptors.
+// if not nil, completes each. The whole is bounded by maxDescriptors.
 func Reflect(ctx context.Context, rt http.RoundTripper, prepare func(*http.Request) *http.Request) (*Schema, error) {
 	var errs []error
 	for _, path := range reflectionPaths {
 		r := reflector{ctx: ctx, rt: rt, prepare: prepare, path: path, files: map[string]*descriptorpb.FileDescriptorProto{}}
 		err := r.all()
 		if err == nil {
-			return NewSchema(r.ordered)
+			return newSchema(r.ordered)
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", strings.Split(path, "/")[1], err))
 		if !errors.Is(err, errUnimplemented) {
@@ -149,12 +149,12 @@ func (r *reflector) ask(questions []question) error {
 }
 
 func (r *reflector) read(body io.Reader) error {
-	frames := Frames{Max: MaxDescriptors}
+	frames := Frames{Max: maxDescriptors}
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := body.Read(buf)
-		if r.size += n; r.size > MaxDescriptors {
-			return fmt.Errorf("the descriptors are larger than %d bytes", MaxDescriptors)
+		if r.size += n; r.size > maxDescriptors {
+			return fmt.Errorf("the descriptors are larger than %d bytes", maxDescriptors)
 		}
 		if bad := frames.Write(buf[:n], r.answer); bad != nil {
 			return bad

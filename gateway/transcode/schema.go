@@ -22,9 +22,9 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// MaxDescriptors bounds a set of descriptors in bytes, and the files of a
+// maxDescriptors bounds a set of descriptors in bytes, and the files of a
 // document together.
-const MaxDescriptors = 16 << 20
+const maxDescriptors = 16 << 20
 
 // maxFiles bounds the number of files of a set.
 const maxFiles = 5000
@@ -59,7 +59,7 @@ func (s *Schema) Services() []protoreflect.ServiceDescriptor { return s.services
 // ReadSet reads a file with a FileDescriptorSet, as `protoc
 // --include_imports --descriptor_set_out` and `buf build` write it.
 func ReadSet(path string) (*Schema, error) {
-	raw, err := readBounded(path, MaxDescriptors)
+	raw, err := readBounded(path, maxDescriptors)
 	if err != nil {
 		return nil, err
 	}
@@ -76,12 +76,12 @@ func ParseSet(raw []byte) (*Schema, error) {
 	if err := proto.Unmarshal(raw, &set); err != nil {
 		return nil, fmt.Errorf("no FileDescriptorSet: %w", err)
 	}
-	return NewSchema(set.File)
+	return newSchema(set.File)
 }
 
-// NewSchema links files. What they import and nobody has brought is taken from
+// newSchema links files. What they import and nobody has brought is taken from
 // the well-known types and Google's common ones.
-func NewSchema(files []*descriptorpb.FileDescriptorProto) (*Schema, error) {
+func newSchema(files []*descriptorpb.FileDescriptorProto) (*Schema, error) {
 	if len(files) == 0 {
 		return nil, errors.New("holds no descriptors")
 	}
@@ -168,7 +168,7 @@ func CompileProtos(ctx context.Context, files, importPaths []string, read func(p
 	for _, fd := range compiled {
 		collect(fd)
 	}
-	return NewSchema(all)
+	return newSchema(all)
 }
 
 // importNames are the names by which the files are imported.
@@ -214,8 +214,8 @@ func (s *Schema) Method(name string) (protoreflect.MethodDescriptor, bool) {
 	return md, ok
 }
 
-// PositionOf is where a descriptor was written, as far as its set says.
-func PositionOf(d protoreflect.Descriptor) Position {
+// positionOf is where a descriptor was written, as far as its set says.
+func positionOf(d protoreflect.Descriptor) Position {
 	p := Position{File: d.ParentFile().Path()}
 	if loc := d.ParentFile().SourceLocations().ByDescriptor(d); loc.EndLine > 0 || loc.EndColumn > 0 {
 		p.Line, p.Column = loc.StartLine+1, loc.StartColumn+1
@@ -223,8 +223,8 @@ func PositionOf(d protoreflect.Descriptor) Position {
 	return p
 }
 
-// PathOf is the path of a call of the method: /package.Service/Method.
-func PathOf(md protoreflect.MethodDescriptor) string {
+// pathOf is the path of a call of the method: /package.Service/Method.
+func pathOf(md protoreflect.MethodDescriptor) string {
 	return "/" + string(md.Parent().FullName()) + "/" + string(md.Name())
 }
 
