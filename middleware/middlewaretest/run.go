@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -134,18 +135,18 @@ func Send(t testing.TB, env middleware.Env, step gateway.Step, r *http.Request, 
 	r = gateway.WithExchange(r, x)
 	checkExplain(t, step, r, x)
 
-	var answer Answer
+	var sent atomic.Pointer[http.Request] // a step may go on sending after its answer
 	core := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, name := range step.Owns {
 			if r.Header.Get(name) != "" {
 				t.Errorf("the middleware set its own header %s on the inbound request; say SetUpstreamHeader", name)
 			}
 		}
-		answer.Sent = proxy(w, r)
+		sent.Store(proxy(w, r))
 	})
 	w := httptest.NewRecorder()
 	step.Wrap(core).ServeHTTP(w, r)
-	answer.Status, answer.Header, answer.Body, answer.Exchange = w.Code, w.Result().Header, w.Body.String(), x
+	answer := Answer{Status: w.Code, Header: w.Result().Header, Body: w.Body.String(), Exchange: x, Sent: sent.Load()}
 	if x.Status == gateway.StatusClientClosed {
 		answer.Status = x.Status // there is no answer to look at
 	}
