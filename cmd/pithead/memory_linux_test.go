@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -72,10 +73,11 @@ func TestFault38MemoryPressure(t *testing.T) {
 			t.Errorf("the kernel has killed %d processes", n)
 		}
 	}
-	t.Logf("%d answered, %d refused, %d without a connection, %d broken off; %d MiB %s at most; step %d; back after %s; operators: %d answers, the slowest after %s",
-		c.answered.Load(), c.refused.Load(), c.away.Load(), c.broken.Load(), most, at, operators.step, back.Round(10*time.Millisecond), operators.answers, operators.slowest)
-	if c.refused.Load() == 0 || c.answered.Load() == 0 || operators.step < 2 {
-		t.Errorf("%d answered, %d refused, step %d: there was no pressure", c.answered.Load(), c.refused.Load(), operators.step)
+	pressed := d.pressed()
+	t.Logf("%d answered, %d refused, %d without a connection, %d broken off; %d MiB %s at most; pressed %t; back after %s; operators: %d answers, the slowest after %s",
+		c.answered.Load(), c.refused.Load(), c.away.Load(), c.broken.Load(), most, at, pressed, back.Round(10*time.Millisecond), operators.answers, operators.slowest)
+	if c.refused.Load() == 0 || c.answered.Load() == 0 || !pressed {
+		t.Errorf("%d answered, %d refused, and no step in which requests are: there was no pressure", c.answered.Load(), c.refused.Load())
 	}
 	if n := c.silent.Load(); n != 0 {
 		t.Errorf("%d refused without Retry-After", n)
@@ -135,7 +137,6 @@ func heavy(w http.ResponseWriter, r *http.Request) {
 type operators struct {
 	answers int
 	slowest time.Duration
-	step    int // the highest
 }
 
 // operate asks the admin listener for some time.
@@ -158,8 +159,15 @@ func (g *gatewayUnderLoad) operate(over time.Duration) (o operators) {
 			g.t.Fatalf("operators: %d %s", status, text)
 		}
 		o.answers++
-		o.step = max(o.step, metrics(text).sum("overload_step", ""))
 	}
+}
+
+// pressed says whether the gateway has taken a step in which it refuses requests. Its
+// log knows; who asks now and then may miss it.
+func (g *gatewayUnderLoad) pressed() bool {
+	g.t.Helper()
+	text := string(g.logged(1 << 30))
+	return strings.Contains(text, "msg=overload step=shed") || strings.Contains(text, "msg=overload step=stop")
 }
 
 // comesBack returns when requests are answered again, twenty in a row on connections of their own.

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -18,10 +22,7 @@ func placeholders() map[string]string {
 
 // startGateway returns the port that the gateway listens on.
 func startGateway(vars map[string]string) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	check(err)
-	addr := l.Addr().String()
-	check(l.Close())
+	port, addr := freePort()
 	vars["listen"] = addr
 	vars["host"], vars["port"], _ = net.SplitHostPort(addr)
 	vars["uhost"], vars["uport"], _ = net.SplitHostPort(vars["upstream"])
@@ -45,7 +46,23 @@ func startGateway(vars map[string]string) int {
 			check(fmt.Errorf("gateway not listening on %s: %w", addr, err))
 		}
 	}
-	return l.Addr().(*net.TCPAddr).Port
+	return port
+}
+
+// freePort finds one below those that outgoing connections have, of which the suite makes
+// thousands: one of them could take it before the gateway does.
+func freePort() (port int, addr string) {
+	for {
+		port = 12_000 + rand.N(3_000)
+		addr = "127.0.0.1:" + strconv.Itoa(port)
+		l, err := net.Listen("tcp", addr)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		check(err)
+		check(l.Close())
+		return port, addr
+	}
 }
 
 // file writes PEM data where a gateway can read it.
