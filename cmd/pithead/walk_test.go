@@ -211,12 +211,7 @@ func (p *ports) swap(text string) string {
 	return port.ReplaceAllStringFunc(text, func(match string) string {
 		found := port.FindStringSubmatch(match)
 		if p.known[found[2]] == "" {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				p.t.Fatal(err)
-			}
-			_, p.known[found[2]], _ = net.SplitHostPort(l.Addr().String())
-			_ = l.Close()
+			_, p.known[found[2]], _ = net.SplitHostPort(freeAddress())
 		}
 		return found[1] + p.known[found[2]]
 	})

@@ -2,7 +2,6 @@ package build
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -11,12 +10,7 @@ import (
 // Without a word of it in the configuration, an endpoint that refuses is ejected,
 // no request fails for it, and a reload does not forget.
 func TestEjectsWithoutSettings(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	refusing := l.Addr().String()
-	l.Close()
+	const refusing = "127.0.0.1:1" // where nobody listens
 	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(s.Close)
 	p := newProcess(t)

@@ -104,18 +104,12 @@ func TestBrokenBodies(t *testing.T) {
 
 func TestUnreachable(t *testing.T) {
 	t.Run("fault 4: connection refused", func(t *testing.T) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := l.Addr().String()
-		l.Close()
-		c := start(t, at(addr), nil)
+		c := start(t, at(vacated), nil)
 		r, x := request(t, "POST", strings.NewReader("body"))
-		_, err = c.RoundTrip(r)
+		_, err := c.RoundTrip(r)
 		wantError(t, err, http.StatusServiceUnavailable, "connect_failed", gateway.CauseNetwork)
 		wantStats(t, c, 1, 1)
-		if x.Attempts != 1 || x.Endpoint.Addr != addr {
+		if x.Attempts != 1 || x.Endpoint.Addr != vacated {
 			t.Errorf("%d attempts, endpoint %v", x.Attempts, x.Endpoint)
 		}
 	})

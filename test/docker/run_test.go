@@ -2,8 +2,10 @@ package docker_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -63,12 +65,18 @@ func start(t *testing.T, cmd *exec.Cmd) {
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for { // below the ports that outgoing connections have: one of them could take it
+		addr := fmt.Sprint("127.0.0.1:", 15_000+rand.N(15_000))
+		l, err := net.Listen("tcp", addr)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = l.Close() // it was only to see
+		return addr
 	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // get asks until somebody answers 200.
