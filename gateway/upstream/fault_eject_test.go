@@ -238,18 +238,7 @@ func TestFault11BackInTenSeconds(t *testing.T) {
 // configuration that says nothing: those that are ejected on the way come back.
 func TestFault12RollingRestartWithEjection(t *testing.T) {
 	t.Attr("wants", "0 failed of 200,000")
-	servers := make([]*restarting, 5)
-	addrs := make([]string, len(servers))
-	for i := range servers {
-		servers[i] = &restarting{t: t, addr: "127.0.0.1:0"}
-		servers[i].start()
-		addrs[i] = servers[i].addr
-	}
-	t.Cleanup(func() {
-		for _, s := range servers {
-			s.stop(context.WithoutCancel(t.Context()))
-		}
-	})
+	servers, addrs := startRestarting(t)
 	c := start(t, at(addrs...), asConfigured)
 	var failed, sent atomic.Int64
 	over := make(chan struct{})

@@ -214,23 +214,27 @@ func (s *restarting) stop(ctx context.Context) {
 	s.wg.Wait()
 }
 
-// Five instances are stopped and started one after the other, without anybody
-// telling the gateway. The idle connections that a stopping instance closes, and
-// its refusals, are all that the gateway gets to know.
-func TestFault12RollingRestart(t *testing.T) {
-	t.Attr("wants", "0 failed of 200,000")
-	servers := make([]*restarting, 5)
-	addrs := make([]string, len(servers))
-	for i := range servers {
-		servers[i] = &restarting{t: t, addr: "127.0.0.1:0"}
-		servers[i].start()
-		addrs[i] = servers[i].addr
+// startRestarting starts five of them, and stops them when the test is over.
+func startRestarting(t *testing.T) (servers []*restarting, addrs []string) {
+	for range 5 {
+		s := &restarting{t: t, addr: "127.0.0.1:0"}
+		s.start()
+		servers, addrs = append(servers, s), append(addrs, s.addr)
 	}
 	t.Cleanup(func() {
 		for _, s := range servers {
 			s.stop(context.WithoutCancel(t.Context()))
 		}
 	})
+	return servers, addrs
+}
+
+// Five instances are stopped and started one after the other, without anybody
+// telling the gateway. The idle connections that a stopping instance closes, and
+// its refusals, are all that the gateway gets to know.
+func TestFault12RollingRestart(t *testing.T) {
+	t.Attr("wants", "0 failed of 200,000")
+	servers, addrs := startRestarting(t)
 	c := start(t, at(addrs...), nil)
 	var failed, sent atomic.Int64
 	over := make(chan struct{})
