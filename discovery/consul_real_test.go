@@ -52,16 +52,21 @@ func watchRealEnv(t *testing.T, c ConsulConfig, env Env) *realWatch {
 	env.Upstream, env.Failed = c.Service, func(err error) { w.failures <- err }
 	source, err := newConsul(c, env)
 	must(t, err)
+	w.follow(source)
+	return w
+}
+
+// follow watches until the test is over.
+func (w *realWatch) follow(source gateway.Source) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- source.Watch(ctx, func(targets []gateway.Target) { w.sets <- targets }) }()
-	t.Cleanup(func() {
+	w.t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("Watch returned %v", err)
+			w.t.Errorf("Watch returned %v", err)
 		}
 	})
-	return w
 }
 
 // until waits for the set want and returns how long that took.

@@ -1,7 +1,6 @@
 package discovery
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -24,15 +23,7 @@ func TestRealDNS(t *testing.T) {
 		source, err := newDNS(c, Env{Upstream: name, Failed: func(err error) { w.failures <- err }})
 		must(t, err)
 		source.(*sharedSource).askingSource.(*dnsSource).minTTL = 50 * time.Millisecond // what Consul says itself is 0
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan error)
-		go func() { done <- source.Watch(ctx, func(targets []gateway.Target) { w.sets <- targets }) }()
-		t.Cleanup(func() {
-			cancel()
-			if err := <-done; err != nil {
-				t.Errorf("Watch returned %v", err)
-			}
-		})
+		w.follow(source)
 		return w
 	}
 	t.Run("services", func(t *testing.T) {

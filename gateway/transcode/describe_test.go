@@ -15,7 +15,7 @@ import (
 
 // The document that is made of a table is valid, and binds as the table does.
 func TestDescribeRoundTrip(t *testing.T) {
-	schema := compileEvery(t, everyProto)
+	schema := compileAs(t, "every.proto", everyProto)
 	shop, err := CompileProtos(t.Context(), []string{"../../configs/grpc/orders.proto"}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -116,19 +116,6 @@ func readText(t *testing.T, text []byte) *Document {
 	return doc
 }
 
-func compileEvery(t *testing.T, text string) *Schema {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "every.proto")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s, err := CompileProtos(t.Context(), []string{file}, nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
 const everyProto = `syntax = "proto3";
 package every;
 import "google/api/annotations.proto";
@@ -157,7 +144,7 @@ message Everything {
 `
 
 func TestDescribeSchemas(t *testing.T) {
-	table, err := Bind(nil, compileEvery(t, everyProto), Options{})
+	table, err := Bind(nil, compileAs(t, "every.proto", everyProto), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
