@@ -38,6 +38,7 @@ with its place and the name of its rule. Exit status 2 means that there is such:
   unreached          a middleware after one that answers every request
   stripped_header    a match by a header that a middleware sets, and that nobody may send
   subject_unproven   balancing by the subject of the caller where nothing proves one
+  mtls_unasked       a middleware for client certificates where no listener asks for any
   clear_credentials  a listener without TLS, open to a network, with no trusted proxy before it
 
 With --format json it writes one object to standard output: ok, and the lists

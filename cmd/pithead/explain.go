@@ -107,6 +107,9 @@ func explanationText(e admin.Explanation) string {
 		fmt.Fprintf(&b, "%-10s %s\n", label, fmt.Sprintf(format, args...))
 	}
 	line("request", "%s", e.Request)
+	if e.TLS != "" {
+		line("tls", "%s", e.TLS)
+	}
 	for _, n := range e.Nearer {
 		line("not", "%s: %s", n.Route, n.Why)
 	}

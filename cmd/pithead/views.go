@@ -84,7 +84,7 @@ func explainView(snap *build.Snapshot, r *http.Request) admin.Explanation {
 	r, x := e.Request, e.Exchange
 	view := admin.Explanation{
 		Request:  r.Method + " " + x.Scheme + "://" + r.Host + r.URL.RequestURI(),
-		Upstream: x.Upstream, Arm: x.Arm, ArmBy: x.ArmBy, Endpoint: e.Endpoint,
+		Upstream: x.Upstream, Arm: x.Arm, ArmBy: x.ArmBy, Endpoint: e.Endpoint, TLS: e.TLS,
 	}
 	if e.Refused != nil {
 		view.Refused = &admin.Refusal{Status: e.Refused.Status, Reason: e.Refused.Reason, Detail: e.Refused.Msg}

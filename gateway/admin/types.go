@@ -121,6 +121,7 @@ type ExplainRequest struct {
 // request would be answered.
 type Explanation struct {
 	Request  string     `json:"request"`           // method and canonical URL
+	TLS      string     `json:"tls,omitempty"`     // settings that a handshake for its host keeps to
 	Refused  *Refusal   `json:"refused,omitempty"` // set if it goes nowhere
 	Route    string     `json:"route,omitempty"`
 	Match    string     `json:"match,omitempty"`    // of the route

@@ -23,6 +23,7 @@ import (
 type Explanation struct {
 	Request  *http.Request     // in canonical form, as far as it was taken
 	Exchange *gateway.Exchange // as the request would leave it
+	TLS      string            // what a handshake in the name of its host keeps to; "" without TLS
 	Refused  *gateway.Error    // set if it goes nowhere
 	Route    *config.Route     // nil when none matches
 	Nearer   []NearRoute       // routes that come before the one that matches, in order
@@ -56,6 +57,12 @@ func (s *Snapshot) Explain(r *http.Request) Explanation {
 	}
 	e := Explanation{Request: r, Exchange: x}
 	rt, err := s.route(r, x, true)
+	if l := s.tls[x.Listener]; l != nil && r.TLS != nil {
+		sni := foldSNI(r.TLS.ServerName)
+		if e.TLS = l.explain(sni); l.of(sni).clients != nil {
+			r.TLS = nil // steps take it for granted that the client has a certificate
+		}
+	}
 	if rt != nil {
 		e.Route = s.Config.Routes[slices.Index(s.routes, rt)]
 	}

@@ -19,6 +19,7 @@ const (
 	LintUnreached    = "unreached"         // a step after one that answers every request
 	LintOwnedMatch   = "stripped_header"   // a match that never holds
 	LintNoSubject    = "subject_unproven"  // a key that is always empty
+	LintUnasked      = "mtls_unasked"      // a proof that no client is asked for
 	LintClear        = "clear_credentials" // proofs of who is calling come in the clear
 )
 
@@ -84,6 +85,7 @@ func (s *Snapshot) Lint() []Finding {
 		asked = asked || len(authOf(rt.reached())) > 0
 		s.lintAuth(r, rt, add)
 		s.lintMatch(r, owned, add)
+		s.lintCertificates(r, add)
 	}
 	if asked {
 		s.lintListeners(add)
@@ -119,10 +121,7 @@ func (s *Snapshot) lintAuth(r *config.Route, rt *compiledRoute, add func(string,
 // what makes optional proofs useful.
 func (s *Snapshot) decides(r *config.Route, steps int) bool {
 	return slices.ContainsFunc(r.Use[:steps], func(b *config.Block) bool {
-		if named, ok := s.Config.Middleware[b.Kind]; ok && b.Ref {
-			b = named
-		}
-		return b.Kind == "authorize"
+		return s.kindOf(b) == "authorize"
 	})
 }
 

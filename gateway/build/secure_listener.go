@@ -2,6 +2,7 @@ package build
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -109,6 +110,20 @@ func (s *tlsSettings) key() string {
 		key += " " + string(s.clients.mode) + " " + s.clients.prints
 	}
 	return key
+}
+
+// explain tells which settings hold for a lower-case name.
+func (l *secureListener) explain(name string) string {
+	from, s, clients := "of the listener", l.of(name), "no client certificates"
+	if l.hosts != nil {
+		if entry := l.hosts.entry(name); entry != "" {
+			from = "of " + entry
+		}
+	}
+	if s.clients != nil {
+		clients = "client certificates by " + string(s.clients.mode)
+	}
+	return fmt.Sprintf("%s: %s at least, %s, %s", from, tls.VersionName(s.config.MinVersion), strings.Join(s.config.NextProtos, " and "), clients)
 }
 
 // outdated says whether a connection from before a reload would not come about now.

@@ -29,6 +29,19 @@ func (h *tlsHosts) find(name string) *tlsSettings {
 	return nil
 }
 
+// entry is the name or wildcard that has a name; "" if none has.
+func (h *tlsHosts) entry(name string) string {
+	if h.exact[name] != nil {
+		return name
+	}
+	for _, parent, more := strings.Cut(name, "."); more; _, parent, more = strings.Cut(parent, ".") {
+		if h.wildcard[parent] != nil {
+			return "*." + parent
+		}
+	}
+	return ""
+}
+
 // tlsHosts makes the settings of a listener's hosts. Keys of session tickets are not those
 // of the front, which all settings share, so that a session can only be resumed under the
 // settings that it was made under. They outlive a reload as long as these stay.

@@ -172,3 +172,28 @@ func TestTLSHostMistakes(t *testing.T) {
 	f(`{names: [a.example], client: {ca: nobody.pem}}`, "8:49: open nobody.pem: no such file or directory")
 	p.compile(listener("", "a", "cn") + `      hosts: [{names: [a.example, cn.example, x.wild.example, "*.example", "*.wild.example"], min_version: "1.3"}]` + "\n" + oneUpstream)
 }
+
+// TestTLSHostExplained: explain tells which settings hold, and asks for a certificate
+// where the settings do and nowhere else.
+func TestTLSHostExplained(t *testing.T) {
+	p := newProcess(t)
+	p.pair("a", "", "a.example", "admin.example", "*.in.example")
+	snap := p.compile(listener("", "a") + `      hosts:
+        - {names: [admin.example], client: {ca: a.crt}, min_version: "1.3"}
+        - {names: ["*.in.example"], client: {ca: a.crt, mode: verify_if_given}, protocols: [h1]}
+` + oneUpstream + "routes: [{match: {prefix: /}, use: [mtls: {}], to: a}]\n")
+	const granted, refused = "mtls: wants a client certificate; a dry run has none and takes it for granted", "mtls: answers 403 (mtls_required): a client certificate is required"
+	for url, want := range map[string][2]string{
+		"https://a.example/":            {"of the listener: TLS 1.2 at least, h2 and http/1.1, no client certificates", refused},
+		"https://192.0.2.1:8443/":       {"of the listener: TLS 1.2 at least, h2 and http/1.1, no client certificates", refused},
+		"https://ADMIN.example.:8443/":  {"of admin.example: TLS 1.3 at least, h2 and http/1.1, client certificates by require", granted},
+		"https://b.a.in.example/orders": {"of *.in.example: TLS 1.2 at least, http/1.1, client certificates by verify_if_given", granted},
+		"http://a.example/":             {"", granted},
+	} {
+		r := httptest.NewRequest(http.MethodGet, url, nil)
+		e := snap.Explain(r)
+		if len(e.Steps) != 1 || e.TLS != want[0] || e.Steps[0].Name+": "+e.Steps[0].Does != want[1] {
+			t.Errorf("%s: %q, %v", url, e.TLS, e.Steps)
+		}
+	}
+}
