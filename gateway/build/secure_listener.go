@@ -52,8 +52,11 @@ var errOutdated = &gateway.Error{
 
 // refusal is the answer to a request that belongs on another connection, nil for any other.
 func (l *secureListener) refusal(r *http.Request, dry bool) error {
-	sni := foldSNI(r.TLS.ServerName)
-	s := l.of(sni)
+	s, sni := l.own, r.TLS.ServerName
+	if l.hosts != nil {
+		sni = foldSNI(sni)
+		s = l.of(sni)
+	}
 	switch {
 	case l.misdirected(s, sni, r.Host):
 		return errMisdirected
@@ -80,7 +83,7 @@ func (l *secureListener) misdirected(s *tlsSettings, sni, host string) bool {
 	if i := strings.LastIndexByte(host, ':'); i >= 0 {
 		host = host[:i]
 	}
-	if l.of(host) != s {
+	if host != sni && l.of(host) != s {
 		return true
 	}
 	return len(l.others) > 0 && len(l.pairs.best(host)) == 0 && slices.ContainsFunc(l.others, func(other *secureListener) bool {

@@ -3,6 +3,7 @@ package build
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -79,10 +80,10 @@ func TestTLSHostOf(t *testing.T) {
 func TestTLSHostMisdirected(t *testing.T) {
 	p := newProcess(t)
 	snap := p.byHost()
-	f := func(name, sni, host string, want int) {
+	ask := func(name, sni, head string, want int) {
 		t.Helper()
 		t.Run(name, func(t *testing.T) {
-			r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET /nowhere HTTP/1.1\r\nHost: " + host + "\r\n\r\n")))
+			r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(head + "\r\n\r\n")))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -98,6 +99,10 @@ func TestTLSHostMisdirected(t *testing.T) {
 				t.Errorf("status %d, want %d", w.Code, want)
 			}
 		})
+	}
+	f := func(name, sni, host string, want int) {
+		t.Helper()
+		ask(name, sni, "GET /nowhere HTTP/1.1\r\nHost: "+host, want)
 	}
 	f("T24 SNI www, Host admin", "www.example", "admin.example", 421)
 	f("T24 in capitals", "www.example", "ADMIN.Example", 421)
@@ -120,6 +125,9 @@ func TestTLSHostMisdirected(t *testing.T) {
 	f("an address", "", "192.0.2.1", 404)
 	f("an IPv6 address and a port", "", "[2001:db8::1]:443", 404)
 	f("no SNI, the listener's own settings", "", "www.example", 404)
+	ask("T24 in the target", "www.example", "GET https://admin.example/nowhere HTTP/1.1\r\nHost: www.example", 421)
+	ask("T24 the other way, in the target", "admin.example", "GET https://www.example/nowhere HTTP/1.1\r\nHost: admin.example", 421)
+	ask("the same host in the target", "admin.example", "GET https://admin.example/nowhere HTTP/1.1\r\nHost: www.example", 404)
 	f("without TLS", "plain", "admin.example", 404)
 	t.Run("without allocations", func(t *testing.T) {
 		r := httptest.NewRequest(http.MethodGet, "https://x.deep.in.example/", nil)
@@ -149,7 +157,7 @@ func TestTLSHostsOfListeners(t *testing.T) {
 	} {
 		r := httptest.NewRequest(http.MethodGet, "https://"+host+"/", nil)
 		r.TLS = &tls.ConnectionState{ServerName: "a.example", Version: tls.VersionTLS12}
-		if err := snap.tls["one"].refusal(r, false); err != want {
+		if err := snap.tls["one"].refusal(r, false); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", host, err, want)
 		}
 	}
@@ -195,5 +203,33 @@ func TestTLSHostExplained(t *testing.T) {
 		if len(e.Steps) != 1 || e.TLS != want[0] || e.Steps[0].Name+": "+e.Steps[0].Does != want[1] {
 			t.Errorf("%s: %q, %v", url, e.TLS, e.Steps)
 		}
+	}
+}
+
+// BenchmarkTLSHostRefusal is what a request over TLS costs here.
+func BenchmarkTLSHostRefusal(b *testing.B) {
+	pairs, both := newCertificateSet(), []string{"h1", "h2"}
+	own, strict := newTLSSettings(pairs, nil, "1.2", both), newTLSSettings(pairs, nil, "1.3", both)
+	hosts := &tlsHosts{exact: map[string]*tlsSettings{"admin.example": strict}, wildcard: map[string]*tlsSettings{"in.example": strict}}
+	for _, one := range []struct {
+		name, host string
+		hosts      *tlsHosts
+	}{
+		{"the same for all", "www.example", nil},
+		{"of the listener", "www.shop.example", hosts},
+		{"by name", "admin.example", hosts},
+		{"by wildcard", "b.a.in.example", hosts},
+	} {
+		b.Run(one.name, func(b *testing.B) {
+			l := &secureListener{pairs: pairs, own: own, hosts: one.hosts}
+			r := httptest.NewRequest(http.MethodGet, "https://"+one.host+"/", nil)
+			r.TLS = &tls.ConnectionState{ServerName: one.host, Version: tls.VersionTLS13}
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := l.refusal(r, false); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
