@@ -88,7 +88,7 @@ func (c *chromium) post(to string) {
 // what the gateway relies on.
 func TestLoginWithChromium(t *testing.T) {
 	issuer, tell := startProvider(t)
-	gateway := startGateway(t, issuer)
+	gateway := startGateway(t, issuer, "")
 	if _, err := fmt.Fprintln(tell, "http://"+gateway); err != nil {
 		t.Fatal(err)
 	}

@@ -50,6 +50,7 @@ middleware:
       post_logout_redirect: /bye
       backchannel_logout_path: /oauth2/backchannel
       headers: {X-User: sub, X-Email: email}
+      %s
 upstreams: {shop: {discover: {static: {targets: ["%s"]}}}}
 routes:
   - {name: bye, match: {path: /bye}, use: [respond: {body: bye}]}
@@ -94,8 +95,9 @@ func startProvider(t *testing.T) (issuer string, tell io.Writer) {
 	return "", nil
 }
 
-// startGateway starts a gateway in front of a service that tells what it got.
-func startGateway(t *testing.T, issuer string) (addr string) {
+// startGateway starts a gateway in front of a service that tells what it got. more are settings
+// of its logins.
+func startGateway(t *testing.T, issuer, more string) (addr string) {
 	t.Helper()
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, "%s for %s <%s>, cookies %q", r.URL, r.Header.Get("X-User"), r.Header.Get("X-Email"), r.Header.Get("Cookie"))
@@ -103,7 +105,7 @@ func startGateway(t *testing.T, issuer string) (addr string) {
 	t.Cleanup(service.Close)
 	dir := t.TempDir()
 	path := filepath.Join(dir, "pithead.yaml")
-	text := fmt.Sprintf(config, filepath.Join(dir, "access.log"), issuer, key, strings.TrimPrefix(service.URL, "http://"))
+	text := fmt.Sprintf(config, filepath.Join(dir, "access.log"), issuer, key, more, strings.TrimPrefix(service.URL, "http://"))
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +229,7 @@ func (b *browser) session() string {
 
 func TestLogin(t *testing.T) {
 	issuer, tell := startProvider(t)
-	gateway := startGateway(t, issuer)
+	gateway := startGateway(t, issuer, "")
 	if _, err := fmt.Fprintln(tell, "http://"+gateway); err != nil {
 		t.Fatal(err)
 	}
