@@ -75,5 +75,5 @@ func TestHTTPSignatureStoreMistakes(t *testing.T) {
 	f("on_store_error: local", "is of no use without a store")
 	f("on_store_error: open, store: {redis: {address: 'a:1'}}", `"open" is none of local, closed`)
 	f("store: {}", `store: "redis" is required`)
-	f("store: {redis: {address: 'a:1', tls: {ca: /none.pem}}}", "open /none.pem: no such file or directory")
+	f("store: {redis: {address: 'a:1', tls: {ca: /none.pem}}}", "stat /none.pem: no such file or directory")
 }

@@ -284,5 +284,5 @@ func TestOIDCStoreMistakes(t *testing.T) {
 	f("store: {max_stale: 5s}", `store: "redis" is required`)
 	f("store: {max_stale: 100ms, redis: {address: 'a:1'}}", "must be from 1s to 24h")
 	f("store: {redis: {address: a}}", `[0]: "a" is no address; write for example 10.0.0.5:6379`)
-	f("store: {redis: {address: 'a:1', tls: {ca: /none.pem}}}", "open /none.pem: no such file or directory")
+	f("store: {redis: {address: 'a:1', tls: {ca: /none.pem}}}", "stat /none.pem: no such file or directory")
 }
