@@ -29,6 +29,15 @@ func keySet(s *script, args []string) (output, error) {
 	if len(args) < 2 {
 		return output{}, errors.New("usage: keys FILE KID [KID]")
 	}
+	data, err := jwkSet(args[1:]...)
+	if err != nil {
+		return output{}, err
+	}
+	return output{}, os.WriteFile(s.MkAbs(args[0]), data, 0o600)
+}
+
+// jwkSet is a JWK Set with the keys of these names.
+func jwkSet(kids ...string) ([]byte, error) {
 	type jwk struct {
 		Kty string `json:"kty"`
 		Crv string `json:"crv"`
@@ -38,15 +47,11 @@ func keySet(s *script, args []string) (output, error) {
 	var set struct {
 		Keys []jwk `json:"keys"`
 	}
-	for _, kid := range args[1:] {
+	for _, kid := range kids {
 		public := signerOf(kid).Public().(ed25519.PublicKey)
 		set.Keys = append(set.Keys, jwk{"OKP", "Ed25519", kid, base64.RawURLEncoding.EncodeToString(public)})
 	}
-	data, err := json.Marshal(set)
-	if err != nil {
-		return output{}, err
-	}
-	return output{}, os.WriteFile(s.MkAbs(args[0]), data, 0o600)
+	return json.Marshal(set)
 }
 
 // token makes a token that the key under kid signs: for ada and the audience orders,
