@@ -52,11 +52,12 @@ func TestFault40ClockJumps(t *testing.T) {
 	g.save("routes.d/keys.json", clockKeys)
 	g.save("routes.d/r.yaml", fmt.Sprintf(clockRoutes, in.addr, quickOrigin(t), sha256.Sum256([]byte("open")), now.Add(30*time.Minute).Format(time.RFC3339)))
 	g.run()
-	c := &clockClient{t: t, g: g, tokens: map[string]string{
+	c := &clockClient{t: t, g: g, client: &http.Client{Timeout: 2 * time.Minute, Transport: new(http.Transport)}, tokens: map[string]string{
 		"ends":   clockToken(t, now.Add(-2*time.Hour), now.Add(30*time.Minute)),
 		"begins": clockToken(t, now.Add(30*time.Minute), now.Add(2*time.Hour)),
 		"ended":  clockToken(t, now.Add(-2*time.Hour), now.Add(-30*time.Minute)),
 	}}
+	t.Cleanup(c.client.CloseIdleConnections)
 	for range 3 {
 		c.want("/day", "", 200)
 		c.want("/gone", "", http.StatusServiceUnavailable) // the third opens the breaker, which the metrics tell
@@ -98,6 +99,7 @@ type clockClient struct {
 	t       *testing.T
 	g       *gatewayUnderLoad
 	tokens  map[string]string
+	client  *http.Client
 	longest time.Duration // until a decision had followed the clock
 }
 
@@ -111,7 +113,7 @@ func (c *clockClient) ask(path, authorization string) (status int, state string)
 	} else {
 		r.Header.Set("X-Api-Key", authorization)
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := c.client.Do(r)
 	if err != nil {
 		return 0, err.Error()
 	}
