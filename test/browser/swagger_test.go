@@ -18,6 +18,7 @@ import (
 	"github.com/pithead/pithead/gateway/build"
 	"github.com/pithead/pithead/gateway/config"
 	"github.com/pithead/pithead/gateway/keep"
+	"github.com/pithead/pithead/gateway/limitview"
 	"github.com/pithead/pithead/gateway/obs"
 )
 
@@ -47,6 +48,7 @@ func startAdmin(t *testing.T) string {
 		Reload: func(context.Context) (admin.ReloadResult, error) { return admin.ReloadResult{}, nil },
 		Config: func() []byte { return nil }, Status: func() admin.Status { return admin.Status{} }, History: func() []admin.Generation { return nil },
 		Routes: func() []admin.RouteInfo { return nil }, Endpoints: func() []admin.UpstreamInfo { return nil }, Breakers: func() []admin.BreakerInfo { return nil },
+		Limits:       func(context.Context, string, limitview.Facts) limitview.Report { return limitview.Report{} },
 		Labels:       func() []anatomy.Named { return nil },
 		Caches:       func() []admin.CacheInfo { return nil },
 		PurgeCache:   func(string, admin.CachePurge, string) (int, error) { return 0, nil },
