@@ -286,3 +286,25 @@ func TestOIDCStoreMistakes(t *testing.T) {
 	f("store: {redis: {address: a}}", `[0]: "a" is no address; write for example 10.0.0.5:6379`)
 	f("store: {redis: {address: 'a:1', tls: {ca: /none.pem}}}", "stat /none.pem: no such file or directory")
 }
+
+// The session was made by a gateway whose clock is ahead of that of the one which hears of the logout.
+func TestOIDCLogoutClocks(t *testing.T) {
+	p := newFakeProvider(t)
+	f := func(name, request string, ahead time.Duration, after int) {
+		t.Helper()
+		t.Run(name, func(t *testing.T) {
+			b := newBrowser(t, p, oidcLogouts)
+			b.resume(func(s *oidcSession) { s.login = time.Now().Add(ahead) })
+			if a := b.copy().send(request, nil); a.Status >= 400 {
+				t.Fatalf("%d %v", a.Status, a.Exchange.Err)
+			}
+			if a := b.send("GET /", nil); a.Status != after {
+				t.Errorf("%d, want %d", a.Status, after)
+			}
+		})
+	}
+	f("of the session", p.logoutToken(nil), 20*time.Second, 401)
+	f("of a session before that", p.logoutToken(nil), 40*time.Second, 200)
+	f("in the browser", "POST /logout\nSec-Fetch-Site: same-origin", 10*time.Minute, 401)
+	f("of the person", p.logoutToken(members{"sid": nil, "sub": "ada"}), 20*time.Second, 200)
+}
