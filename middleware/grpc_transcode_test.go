@@ -73,6 +73,7 @@ func TestGRPCTranscodeOperations(t *testing.T) {
 // Rows of hostile bodies, as a client of the demo's service sees them.
 func TestGRPCTranscodeHostileBodies(t *testing.T) {
 	base, _ := shopGateway(t, documented(t, ", max_message: 64KiB"))
+	long := strings.Repeat("a", 64<<10) // not longer: net/http resets the connection of a client that goes on sending
 	deep := func(n int) string { return strings.Repeat(`{"a":`, n) + "1" + strings.Repeat("}", n) }
 	for _, tt := range []struct {
 		name, head, body string
@@ -104,9 +105,9 @@ func TestGRPCTranscodeHostileBodies(t *testing.T) {
 		{"B17 many parameters", "GET /shop/v1/orders?" + strings.Repeat("status=1&", 1001) + "status=1", "", 400},
 		{"unknown query", "GET /shop/v1/orders?admin=1", "", 400},
 		{"B18 compressed body", "POST /shop/v1/orders\nContent-Encoding: gzip", "x", 415},
-		{"B24 oversized body", "POST /shop/v1/orders", `{"customer":"` + strings.Repeat("a", 70_000) + `"}`, 413},
+		{"B24 oversized body", "POST /shop/v1/orders", `{"customer":"` + long + `"}`, 413},
 		{"B25 multipart", "POST /shop/v1/orders\nContent-Type: multipart/form-data; boundary=a", "--a--", 415},
-		{"oversized line", "POST /shop/v1/orders:import", `{"order":{"customer":"` + strings.Repeat("a", 70_000) + `"}}`, 413},
+		{"oversized line", "POST /shop/v1/orders:import", `{"order":{"customer":"` + long + `"}}`, 413},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := call(t, base, tt.head, tt.body)
