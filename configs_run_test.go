@@ -49,7 +49,7 @@ var asked = map[string][]ask{
 	"mtls.yaml":           {{"GET", "https://example.com/v1/orders/7", "", 403, ""}, {"GET", "https://example.com/status", "", 200, ""}},
 	"oidc.yaml":           {{"GET", "http://shop.example.com/v1/cart", "", 401, ""}, {"GET", "http://shop.example.com/", "Accept: text/html", 503, "Retry-After"}}, // the provider is away
 	"oidc-redis.yaml":     {{"GET", "http://shop.example.com/", "", 401, ""}, {"GET", "http://shop.example.com/robots/7", "", 401, ""}},
-	"upstreams.yaml":      {{"GET", "http://x/orders/7", "", 0, ""}},                                                                                               // what is at / speaks the PROXY protocol
+	"upstreams.yaml":      {{"GET", "http://x/orders/7", "", 0, ""}}, // what is at / speaks the PROXY protocol
 	"tls-hosts.yaml":      {{"GET", "https://example.com/", "", 200, ""}, {"GET", "https://shop.example.org/", "", 403, ""}},
 	"sealed.yaml":         {{"GET", "http://x/", "", 200, ""}},
 }
