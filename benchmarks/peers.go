@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"debug/buildinfo"
 	"embed"
 	"fmt"
 	"net"
@@ -19,7 +20,8 @@ var configs embed.FS
 // peer is a proxy under test.
 type peer struct {
 	name    string
-	version []string                           // the command that tells its version
+	version []string                           // the command that tells its version; none for a Go module, whose program holds it
+	module  string                             // a program that was built from a version of a Go module
 	files   []string                           // templates in configs/, written out for a run
 	args    func(dir string, s setup) []string // its command line
 	not     map[string]string                  // cases that it cannot take, and why
@@ -69,21 +71,21 @@ func (p programs) peers() []peer {
 			not: tokenCases(),
 		},
 		{
-			name: "caddy", version: []string{own("caddy"), "version"}, files: []string{"Caddyfile"},
+			name: "caddy", module: own("caddy"), files: []string{"Caddyfile"},
 			args: func(dir string, _ setup) []string {
 				return []string{"env", "HOME=" + dir, own("caddy"), "run", "--adapter", "caddyfile", "--config", filepath.Join(dir, "Caddyfile")}
 			},
 			not: tokenCases(),
 		},
 		{
-			name: "traefik", version: []string{own("traefik"), "version"}, files: []string{"traefik.yaml", "traefik-routes.yaml"},
+			name: "traefik", module: own("traefik"), files: []string{"traefik.yaml", "traefik-routes.yaml"},
 			args: func(dir string, _ setup) []string {
 				return []string{own("traefik"), "--configFile=" + filepath.Join(dir, "traefik.yaml")}
 			},
 			not: tokenCases(),
 		},
 		{
-			name: "skipper", version: []string{own("skipper"), "-version"}, files: []string{"skipper.eskip"},
+			name: "skipper", module: own("skipper"), files: []string{"skipper.eskip"},
 			args: func(dir string, s setup) []string {
 				args := []string{
 					own("skipper"), "-address", s.Addr, "-support-listener", s.Admin, "-routes-file", filepath.Join(dir, "skipper.eskip"),
@@ -156,8 +158,16 @@ func accepts(ctx context.Context, addr string, ended <-chan struct{}) error {
 	}
 }
 
-// versionOf is the first line in which a program says its version.
+// versionOf is that of a program's module, or the first line in which a program
+// says its version.
 func (p *peer) versionOf(ctx context.Context) (string, error) {
+	if p.module != "" {
+		info, err := buildinfo.ReadFile(p.module)
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("%s %s, %s", info.Main.Path, info.Main.Version, info.GoVersion), nil
+	}
 	out, err := exec.CommandContext(ctx, p.version[0], p.version[1:]...).CombinedOutput() //nolint:gosec // the programs of this benchmark
 	if err != nil {
 		return "", fmt.Errorf("%s: %w\n%s", strings.Join(p.version, " "), err, out)
