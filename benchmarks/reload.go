@@ -162,8 +162,9 @@ func (m *machine) reloads(ctx context.Context, o *runOptions, program string) (s
 	changing, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- s.change(changing, e) }()
-	s.busy, err = m.load(ctx, l, nothing, func() error { stop(); return <-ended })
-	if stop(); err != nil {
+	s.busy, err = m.load(ctx, l, nothing, func() error { stop(); return nil })
+	stop() // when the load has failed, too
+	if err = errors.Join(err, <-ended); err != nil {
 		return s, fmt.Errorf("%w\n%s", err, gateway.out)
 	}
 	s.memory, err = gateway.memory()
