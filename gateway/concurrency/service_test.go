@@ -18,25 +18,25 @@ type service struct {
 	mu     sync.Mutex
 	free   []time.Time // when each worker is
 	takes  time.Duration
-	random *rand.Rand // nil: each request takes equally long
+	varied bool // by chance, and not only by a tenth
+	random *rand.Rand
 }
 
-func newService(workers int, takes time.Duration, random bool) *service {
-	s := &service{free: make([]time.Time, workers), takes: takes}
-	if random {
-		s.random = rand.New(rand.NewPCG(1, 2))
-	}
-	return s
+func newService(workers int, takes time.Duration, varied bool) *service {
+	return &service{free: make([]time.Time, workers), takes: takes, varied: varied, random: rand.New(rand.NewPCG(1, 2))}
 }
 
 // serve takes as long as a request does, and returns how long that was.
 func (s *service) serve() time.Duration {
 	now := time.Now()
 	s.mu.Lock()
-	takes := s.takes
-	if s.random != nil {
-		takes = time.Duration(s.random.ExpFloat64() * float64(takes))
+	// Requests that all took equally long would go in step: workers would be free at
+	// the same moments for ever, and who waits would wait for a whole round.
+	share := 0.9 + 0.2*s.random.Float64()
+	if s.varied {
+		share = s.random.ExpFloat64()
 	}
+	takes := time.Duration(share * float64(s.takes))
 	first := slices.MinFunc(s.free, time.Time.Compare)
 	i := slices.Index(s.free, first)
 	end := now
