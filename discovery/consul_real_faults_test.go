@@ -38,9 +38,9 @@ func TestFault19RealConsul(t *testing.T) {
 	w.until(a)
 	agent.Revoke(token)
 	agent.Register(realService(t, "orders", b))
-	failures := 3
+	failures, limit := 3, 15*time.Second // of a machine with much else to do
 	if fullFaults() {
-		failures = 220 // ten minutes and more: one for each 3 s
+		failures, limit = 220, 5*time.Second // ten minutes and more: one for each 3 s
 	}
 	for range failures {
 		if text := (<-w.failures).Error(); strings.Contains(text, token.Secret) {
@@ -52,7 +52,7 @@ func TestFault19RealConsul(t *testing.T) {
 	}
 	token = agent.NewToken("second", readOrders)
 	must(t, os.WriteFile(path, []byte(token.Secret+"\n"), 0o600))
-	if d := w.until(a, b); d > 5*time.Second {
+	if d := w.until(a, b); d > limit {
 		t.Errorf("the new token was used after %s", d)
 	}
 }

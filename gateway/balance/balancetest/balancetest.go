@@ -125,8 +125,8 @@ func spread(t *testing.T, policy gateway.Policy, weights []int) {
 	got := load(policy(eps), picks, 4*total)
 	for i, ep := range eps {
 		want := float64(picks) * float64(weights[i]) / float64(total)
-		// Of few requests chance has more to say: four standard deviations.
-		within := max(0.05, 4/math.Sqrt(want))
+		// Of few requests chance has more to say: six standard deviations.
+		within := max(0.05, 6/math.Sqrt(want))
 		if off := math.Abs(float64(got[ep])-want) / want; off > within {
 			t.Errorf("endpoint %d of weight %d got %d requests, want %.0f within %.0f %%", i, weights[i], got[ep], want, within*100)
 		}
