@@ -12,12 +12,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/pithead/pithead/configs"
 	"github.com/pithead/pithead/gateway/obs"
 	"github.com/pithead/pithead/gateway/server"
+	"github.com/pithead/pithead/test/freeport"
 )
 
 // ask is a request to a running example, and the status that the answer must have.
@@ -155,15 +157,15 @@ func localise(t *testing.T, path string, service func() string) {
 	}
 }
 
-// freeAddr is an address that is free at the moment.
+// freeAddr is an address that nobody else gets until the test ends.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, release, err := freeport.Take()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	t.Cleanup(release)
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
 // runExample runs a gateway until the test ends, and says where one of its listeners is.

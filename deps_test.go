@@ -73,11 +73,12 @@ var rooms = map[string][]string{
 	"test/browser":    {},
 	"test/cable":      {},
 	"test/certtest":   {},
-	"test/consultest": {},
+	"test/consultest": {"test/freeport"},
+	"test/freeport":   {},
 	"test/gatewayapi": {},
 	"test/hostile":    {},
 	"test/oidc":       {},
-	"test/redistest":  {},
+	"test/redistest":  {"test/freeport"},
 }
 
 // outside lists modules that only one room may import.

@@ -5,10 +5,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -22,6 +20,7 @@ import (
 	"time"
 
 	"github.com/pithead/pithead/test/cable"
+	"github.com/pithead/pithead/test/freeport"
 )
 
 // stage is a gateway with two services, orders on this machine and stock beyond a
@@ -46,18 +45,12 @@ func pithead(t *testing.T) string {
 
 func freeAddr(t *testing.T, host string) string {
 	t.Helper()
-	for { // below the ports that outgoing connections have: one of them could take it
-		port := strconv.Itoa(15_000 + rand.N(15_000))
-		l, err := net.Listen("tcp", "127.0.0.1:"+port)
-		if errors.Is(err, syscall.EADDRINUSE) {
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = l.Close() // it was only to see
-		return net.JoinHostPort(host, port)
+	port, release, err := freeport.Take()
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(release)
+	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
 // running starts a program and kills it after the test.

@@ -52,18 +52,17 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"regexp"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/pithead/pithead/discovery/discoverytest"
+	"github.com/pithead/pithead/test/freeport"
 )
 
 var update = flag.Bool("update", false, "write into the scripts what their cmp commands have got")
@@ -162,29 +161,13 @@ func (s *script) set(name, value string) {
 	s.names = append(s.names, name)
 }
 
-var (
-	given   = make(map[int]bool)
-	givenMu sync.Mutex
-)
-
-// freeAddress finds a port that nobody listens on. It is one of those that the
-// system does not give out by itself, so that it stays free until it is used.
+// freeAddress is one on loopback that nobody else gets while this process lives.
 func freeAddress() string {
-	givenMu.Lock()
-	defer givenMu.Unlock()
-	for {
-		port := 15000 + rand.N(15000)
-		if given[port] {
-			continue
-		}
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			continue
-		}
-		_ = l.Close() // it was only to see
-		given[port] = true
-		return l.Addr().String()
+	port, _, err := freeport.Take()
+	if err != nil {
+		panic(err) // there is no test that could be told
 	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
 func waitFor(s *script, args []string) (out output, err error) {

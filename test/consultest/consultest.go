@@ -14,16 +14,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pithead/pithead/test/freeport"
 )
 
 // Env is the environment variable with the path of the consul binary.
@@ -98,26 +97,15 @@ func start(t testing.TB, more, token string) *Agent {
 func (a *Agent) pickPorts() {
 	a.t.Helper()
 	for i := range a.ports {
-		l, err := listen()
+		port, release, err := freeport.Take()
 		if err != nil {
 			a.t.Fatal(err)
 		}
-		defer l.Close() // after all are picked, so that they differ
-		a.ports[i] = l.Addr().(*net.TCPAddr).Port
+		a.t.Cleanup(release)
+		a.ports[i] = port
 	}
 	a.URL = "http://127.0.0.1:" + strconv.Itoa(a.ports[0])
 	a.DNS = "127.0.0.1:" + strconv.Itoa(a.ports[3])
-}
-
-// listen finds a free port below those that the system gives to outgoing
-// connections: one of these could have it when the agent is to come back.
-func listen() (net.Listener, error) {
-	for {
-		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:"+strconv.Itoa(15_000+rand.N(15_000)))
-		if !errors.Is(err, syscall.EADDRINUSE) {
-			return l, err
-		}
-	}
 }
 
 // run starts the process and waits until it leads its cluster.

@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -23,6 +22,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/pithead/pithead/test/freeport"
 )
 
 // Env is the environment variable with the path of the redis-server binary.
@@ -71,7 +72,7 @@ func startWith(t testing.TB, file string, args ...string) *Server {
 	s := &Server{t: t, binary: binary, dir: t.TempDir(), file: file, args: args}
 	t.Cleanup(s.close)
 	for try := 1; ; try++ {
-		s.pickPort()
+		s.pickPorts()
 		err := s.run()
 		if err == nil {
 			return s
@@ -82,28 +83,29 @@ func startWith(t testing.TB, file string, args ...string) *Server {
 	}
 }
 
-// pickPort finds a free port below those that the system gives to outgoing connections:
-// one of these could have it when the server is to come back. Nodes of a cluster use the
-// port 10,000 above as well.
-func (s *Server) pickPort() {
+// pickPorts finds free ports, which stay the server's over restarts. Nodes of a cluster
+// use the port 10,000 above as well.
+func (s *Server) pickPorts() {
 	s.t.Helper()
-	for {
-		port := 15_000 + rand.N(7_000)
-		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:"+strconv.Itoa(port))
-		if errors.Is(err, syscall.EADDRINUSE) {
-			continue
-		}
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		_ = l.Close() // nothing was sent
-		s.Port, s.Addr = port, "127.0.0.1:"+strconv.Itoa(port)
-		if s.client != nil {
-			_ = s.client.Close() // of the port that was taken
-		}
-		s.client = redis.NewClient(&redis.Options{Addr: s.Addr, Protocol: 2, DisableIdentity: true, Password: s.setting("--requirepass")})
-		return
+	s.Port = s.freePort()
+	s.Addr = "127.0.0.1:" + strconv.Itoa(s.Port)
+	if s.setting("--tls-cert-file") != "" {
+		s.TLSAddr = "127.0.0.1:" + strconv.Itoa(s.freePort())
 	}
+	if s.client != nil {
+		_ = s.client.Close() // of the port that was taken
+	}
+	s.client = redis.NewClient(&redis.Options{Addr: s.Addr, Protocol: 2, DisableIdentity: true, Password: s.setting("--requirepass")})
+}
+
+func (s *Server) freePort() int {
+	s.t.Helper()
+	port, release, err := freeport.Take()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(release)
+	return port
 }
 
 // setting is the value of one that the server was started with.
@@ -124,9 +126,8 @@ func (s *Server) run() error {
 	}
 	defer log.Close()
 	args := []string{"--bind", "127.0.0.1", "--port", strconv.Itoa(s.Port), "--dir", s.dir}
-	if s.setting("--tls-cert-file") != "" {
-		port := strconv.Itoa(s.Port + 7_000)
-		args, s.TLSAddr = append(args, "--tls-port", port), "127.0.0.1:"+port
+	if _, port, err := net.SplitHostPort(s.TLSAddr); err == nil {
+		args = append(args, "--tls-port", port)
 	}
 	if s.file != "" {
 		args = append([]string{s.file}, args...)
