@@ -152,9 +152,10 @@ func TestX16SilentUpstream(t *testing.T) {
 	}
 }
 
+// timeout is long enough for a request to be where it shall be when its time is up.
 func timeout(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 		defer cancel()
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
