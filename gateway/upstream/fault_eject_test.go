@@ -271,40 +271,23 @@ func TestFault12RollingRestartWithEjection(t *testing.T) {
 	t.Attr("wants", "0 failed of 200,000")
 	servers, addrs := startRestarting(t)
 	c := start(t, at(addrs...), asConfigured)
-	var failed, sent atomic.Int64
-	over := make(chan struct{})
-	var clients sync.WaitGroup
-	for range 4 {
-		clients.Go(func() {
-			for {
-				select {
-				case <-over:
-					return
-				default:
-				}
-				sent.Add(1)
-				if ask(t, c, "GET", "") != http.StatusOK {
-					failed.Add(1)
-				}
-			}
-		})
-	}
+	p := startPatrons(4, func(int) int { return ask(t, c, "GET", "") })
 	step := int64(volume(200, 20_000))
 	for range volume(1, 2) {
 		for i := range servers {
 			servers[i].stop(t.Context())
-			down := sent.Load()
-			for sent.Load() < down+step { // it is away for a while
+			down := p.sent.Load()
+			for p.sent.Load() < down+step { // it is away for a while
 				<-servers[(i+1)%len(servers)].served
 			}
 			servers[i].start()
+			p.everybody()
 		}
 	}
-	close(over)
-	clients.Wait()
-	t.Logf("%d of %d failed, %d ejections, retries %s", failed.Load(), sent.Load(), c.Ejections()["consecutive_connect_failures"], counts(c))
-	if failed.Load() != 0 || c.Ejections()["consecutive_connect_failures"] == 0 {
-		t.Errorf("%d of %d failed, ejections %v", failed.Load(), sent.Load(), c.Ejections())
+	p.finish()
+	t.Logf("%d of %d failed, %d ejections, retries %s", p.failed.Load(), p.sent.Load(), c.Ejections()["consecutive_connect_failures"], counts(c))
+	if p.failed.Load() != 0 || c.Ejections()["consecutive_connect_failures"] == 0 {
+		t.Errorf("%d of %d failed, ejections %v", p.failed.Load(), p.sent.Load(), c.Ejections())
 	}
 	wantIdle(t, c)
 }

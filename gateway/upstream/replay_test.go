@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -192,15 +193,31 @@ func TestReplayOfABodyThatWaits(t *testing.T) {
 	})
 }
 
-// An endpoint that answers before it has the whole request is taken by its
-// word: the client may never send the rest.
+// told is a reader that tells of its second read.
+type told struct {
+	io.ReadCloser
+	reads  atomic.Int32
+	second chan struct{}
+}
+
+func (b *told) Read(p []byte) (int, error) {
+	if b.reads.Add(1) == 2 {
+		close(b.second)
+	}
+	return b.ReadCloser.Read(p)
+}
+
+// An endpoint that answers before it has the whole request, while the rest is waited
+// for, is taken by its word: the client may never send it.
 func TestAnswerBeforeTheEndOfTheRequest(t *testing.T) {
-	in, out := io.Pipe()
+	pipe, out := io.Pipe()
 	defer out.Close()
+	in := &told{ReadCloser: pipe, second: make(chan struct{})}
 	addr := listen(t, func(conn net.Conn) {
 		br := bufio.NewReader(conn)
 		if r, err := http.ReadRequest(br); err == nil {
 			_, _ = io.ReadFull(r.Body, make([]byte, 5))
+			<-in.second
 		}
 		_, _ = io.WriteString(conn, answer(503))
 		_, _ = io.Copy(io.Discard, br)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/test/freeport"
 )
 
 // volume is how many requests a fault is tried with: all of them only on demand.
@@ -192,7 +194,6 @@ func (s *restarting) start() {
 		s.t.Error(err)
 		return
 	}
-	s.addr = l.Addr().String()
 	// Restarts every few milliseconds overtake a request that is sent elsewhere.
 	s.served = make(chan struct{}, volume(20, 5000))
 	served := s.served
@@ -217,7 +218,12 @@ func (s *restarting) stop(ctx context.Context) {
 // startRestarting starts five of them, and stops them when the test is over.
 func startRestarting(t *testing.T) (servers []*restarting, addrs []string) {
 	for range 5 {
-		s := &restarting{t: t, addr: "127.0.0.1:0"}
+		port, release, err := freeport.Take() // nobody else may have it between two starts
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(release)
+		s := &restarting{t: t, addr: "127.0.0.1:" + strconv.Itoa(port)}
 		s.start()
 		servers, addrs = append(servers, s), append(addrs, s.addr)
 	}
@@ -229,6 +235,53 @@ func startRestarting(t *testing.T) (servers []*restarting, addrs []string) {
 	return servers, addrs
 }
 
+// patrons are clients that send one request after the other. Restarts that come so fast
+// that a slow client meets all of them in one request are none that anybody makes, so
+// the next one waits for everybody.
+type patrons struct {
+	turns   []chan struct{} // of each client, which offers one after each request
+	over    chan struct{}
+	clients sync.WaitGroup
+	sent    atomic.Int64
+	failed  atomic.Int64
+}
+
+func startPatrons(clients int, ask func(client int) (status int)) *patrons {
+	p := &patrons{over: make(chan struct{})}
+	for i := range clients {
+		turn := make(chan struct{})
+		p.turns = append(p.turns, turn)
+		p.clients.Go(func() {
+			for {
+				select {
+				case <-p.over:
+					return
+				case turn <- struct{}{}:
+				default:
+				}
+				p.sent.Add(1)
+				if ask(i) != http.StatusOK {
+					p.failed.Add(1)
+				}
+			}
+		})
+	}
+	return p
+}
+
+// everybody waits until each client has begun and ended a request.
+func (p *patrons) everybody() {
+	for _, turn := range p.turns {
+		<-turn // at the end of one that had begun before
+		<-turn
+	}
+}
+
+func (p *patrons) finish() {
+	close(p.over)
+	p.clients.Wait()
+}
+
 // Five instances are stopped and started one after the other, without anybody
 // telling the gateway. The idle connections that a stopping instance closes, and
 // its refusals, are all that the gateway gets to know.
@@ -236,41 +289,25 @@ func TestFault12RollingRestart(t *testing.T) {
 	t.Attr("wants", "0 failed of 200,000")
 	servers, addrs := startRestarting(t)
 	c := start(t, at(addrs...), nil)
-	var failed, sent atomic.Int64
-	over := make(chan struct{})
-	var clients sync.WaitGroup
-	for i := range 4 {
-		clients.Go(func() {
-			for {
-				select {
-				case <-over:
-					return
-				default:
-				}
-				method, body := "GET", ""
-				if i%2 == 0 {
-					method, body = "PUT", "the whole body"
-				}
-				sent.Add(1)
-				if status := ask(t, c, method, body); status != http.StatusOK {
-					failed.Add(1)
-				}
-			}
-		})
-	}
-	for round := 0; round == 0 || sent.Load() < int64(volume(0, 200_000)); round++ {
+	p := startPatrons(4, func(client int) int {
+		if client%2 == 0 {
+			return ask(t, c, "PUT", "the whole body")
+		}
+		return ask(t, c, "GET", "")
+	})
+	for round := 0; round == 0 || p.sent.Load() < int64(volume(0, 200_000)); round++ {
 		for _, s := range servers {
 			for range cap(s.served) { // it has its share of the load
 				<-s.served
 			}
 			s.stop(t.Context())
 			s.start()
+			p.everybody()
 		}
 	}
-	close(over)
-	clients.Wait()
-	t.Logf("%d of %d failed, retries %s", failed.Load(), sent.Load(), counts(c))
-	if failed.Load() != 0 || sent.Load() < 100 {
+	p.finish()
+	t.Logf("%d of %d failed, retries %s", p.failed.Load(), p.sent.Load(), counts(c))
+	if p.failed.Load() != 0 || p.sent.Load() < 100 {
 		t.Error("want none, of many")
 	}
 	wantIdle(t, c)
