@@ -21,12 +21,13 @@ type traffic struct {
 	addr, request string
 	check         func(*http.Response, string) error
 
-	stop   chan struct{}
-	asking sync.RWMutex // held by clients for a request, and by who wants that there are none
-	all    sync.WaitGroup
-	done   atomic.Int64
-	failed atomic.Int64
-	first  atomic.Pointer[error]
+	stop    chan struct{}
+	asking  sync.RWMutex            // held by clients for a request, and by who wants that there are none
+	callers [trafficClients]*caller // the connection of each client, nil for none
+	all     sync.WaitGroup
+	done    atomic.Int64
+	failed  atomic.Int64
+	first   atomic.Pointer[error]
 
 	mu    sync.Mutex
 	times []time.Duration
@@ -41,14 +42,14 @@ func startTraffic(addr, path string, rate int, check func(*http.Response, string
 	tr.request = fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 1\r\n\r\nx", path, addr)
 	pause := time.Second / time.Duration(rate)
 	for i := range trafficClients {
-		tr.all.Go(func() { tr.client(time.Duration(i)*pause, trafficClients*pause) })
+		tr.all.Go(func() { tr.client(&tr.callers[i], time.Duration(i)*pause, trafficClients*pause) })
 	}
 	return tr
 }
 
 // client begins after a while, so that requests come one by one: in a crowd they
 // would wait for one another, and nothing else would show.
-func (tr *traffic) client(after, every time.Duration) {
+func (tr *traffic) client(c **caller, after, every time.Duration) {
 	select {
 	case <-time.After(after):
 	case <-tr.stop:
@@ -56,23 +57,30 @@ func (tr *traffic) client(after, every time.Duration) {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	var c *caller
-	defer func() { c.close() }()
+	defer func() { (*c).close() }()
 	for {
 		select {
 		case <-tick.C:
 		case <-tr.stop:
 			return
 		}
-		c = tr.ask(c)
+		tr.asking.RLock()
+		*c = tr.ask(*c)
+		tr.asking.RUnlock()
+	}
+}
+
+// hangUp closes all connections. The caller holds asking.
+func (tr *traffic) hangUp() {
+	for i, c := range tr.callers {
+		c.close()
+		tr.callers[i] = nil
 	}
 }
 
 // ask sends a request over a connection, or a new one if there is none, and
 // returns it if it can be used again.
 func (tr *traffic) ask(c *caller) *caller {
-	tr.asking.RLock()
-	defer tr.asking.RUnlock()
 	begin := time.Now()
 	if c == nil {
 		var err error
