@@ -9,6 +9,7 @@
 package freeport
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -49,7 +50,7 @@ func Take() (port int, release func(), err error) {
 		if taken[port] || lock(port, syscall.F_WRLCK) != nil {
 			continue
 		}
-		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:"+strconv.Itoa(port))
 		if err == nil {
 			err = l.Close()
 		}
