@@ -40,7 +40,7 @@ type instance struct {
 
 func startInstance(t *testing.T, name string) *instance {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", freeAddress())
 	if err != nil {
 		t.Fatal(err)
 	}

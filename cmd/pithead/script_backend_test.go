@@ -54,7 +54,7 @@ func startBackend(s *script, args []string) (output, error) {
 	name := flags.Arg(0)
 	b, ok := s.backends[name]
 	if !ok {
-		b = &backend{name: name, addr: "127.0.0.1:0", h2c: *h2c, turn: make(chan struct{})}
+		b = &backend{name: name, addr: freeAddress(), h2c: *h2c, turn: make(chan struct{})}
 		if *pair != "" {
 			b.pair = s.MkAbs(*pair)
 		}
