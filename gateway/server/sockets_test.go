@@ -145,6 +145,7 @@ func TestMaxAge(t *testing.T) {
 					if ask(t, tr) {
 						t.Error("a young connection is closed")
 					}
+					pass(0) // the transport shares an HTTP/2 connection a moment after its first request has it
 				}
 				pass(53 * time.Minute)
 				if ask(t, tr) || dials != 1 {
