@@ -23,7 +23,7 @@ import (
 // connections.
 func TestFault32ShutdownUnderLoad(t *testing.T) {
 	for range 10 {
-		h := prepare(t, settings(1, web+ending), func(w http.ResponseWriter, r *http.Request) {
+		h := prepare(t, settings(1, web+patientEnding), func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(w, r.Body)
 		}).open()
 		load := startLoad(t, h.addr(), 8, func(body string) error {

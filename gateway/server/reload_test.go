@@ -157,7 +157,7 @@ func TestFault28GoneFile(t *testing.T) {
 // TestFault29ReloadsUnderLoad also proves that a request is served by one
 // generation: the handler tells which, before and after a pause.
 func TestFault29ReloadsUnderLoad(t *testing.T) {
-	h := prepare(t, settings(1, web+ending), nil)
+	h := prepare(t, settings(1, web+patientEnding), nil)
 	var generation atomic.Int32
 	numbered := func() {
 		n := generation.Add(1)
@@ -184,7 +184,7 @@ func TestFault29ReloadsUnderLoad(t *testing.T) {
 		// The address stays; the settings change, so each reload moves the
 		// socket to a new http.Server.
 		text := fmt.Sprintf("listeners: {web: {address: \"127.0.0.1:0\", timeouts: {header: %ds}}}\n", 5+i)
-		if err := h.edit(settings(1, text+ending)); err != nil {
+		if err := h.edit(settings(1, text+patientEnding)); err != nil {
 			t.Fatal(err)
 		}
 	}

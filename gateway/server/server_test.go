@@ -135,6 +135,9 @@ routes:
 const (
 	web    = "listeners: {web: {address: \"127.0.0.1:0\"}}\n"
 	ending = "shutdown: {delay: 0s, lame_duck: 300ms, grace: 5s}\n"
+	// patientEnding has a lame duck in which each client of a load comes back, however
+	// little processor it has. It ends when they have all gone.
+	patientEnding = "shutdown: {delay: 0s, lame_duck: 10s, grace: 20s}\n"
 )
 
 // prepare makes a house that serves with h; open starts it.
