@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,17 +24,24 @@ type staticOrders struct {
 	*gatewayUnderLoad
 
 	instances []*instance
+	lameDuck  string
 }
 
-func startStatic(t *testing.T) *staticOrders {
-	s := &staticOrders{}
+func startStatic(t *testing.T, lameDuck string) *staticOrders {
+	s := &staticOrders{lameDuck: lameDuck}
 	for _, name := range []string{"stable-1", "stable-2", "canary-1"} {
 		s.instances = append(s.instances, startInstance(t, name))
 	}
-	s.gatewayUnderLoad = newGateway(t, listenerText(0))
+	s.gatewayUnderLoad = newGateway(t, "")
+	s.save("pithead.yaml", s.process(listenerText(0)))
 	s.save("routes.d/orders.yaml", s.routes(0))
 	s.run()
 	return s
+}
+
+// process is the text of the process file.
+func (s *staticOrders) process(more string) string {
+	return strings.Replace(s.gatewayUnderLoad.process(more), "lame_duck: 500ms", "lame_duck: "+s.lameDuck, 1)
 }
 
 // listenerText is the listener in variant n: a change makes the gateway serve
@@ -203,7 +211,7 @@ func (s *staticOrders) talk() (said func() int64, hangUp func()) {
 // event of a stream and no message of a WebSocket.
 func TestReloadsUnderLoad(t *testing.T) {
 	const reloads = 200
-	s := startStatic(t)
+	s := startStatic(t, "10s") // in which each client comes back, however slow it is
 	wait := s.followStream()
 	_, hangUp := s.talk()
 	load := startLoad(t, s.addr, "reload", mix{rate: 1000, keep: 12, single: 6})
@@ -278,7 +286,7 @@ func (s *staticOrders) generation() uint64 {
 // told to go.
 func TestTermUnderLoad(t *testing.T) {
 	for range 3 {
-		s := startStatic(t)
+		s := startStatic(t, "500ms")
 		wait := s.followStream()
 		said, hangUp := s.talk()
 		load := startLoad(t, s.addr, "term", mix{rate: 1000, keep: 12, single: 12})
