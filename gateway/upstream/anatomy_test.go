@@ -65,11 +65,17 @@ func TestWaitForRoomIsMeasured(t *testing.T) {
 	for c.set.Load().members[0].ep.Stats.Active.Load() == 0 {
 		<-time.After(time.Millisecond)
 	}
-	time.AfterFunc(30*time.Millisecond, func() { close(let) })
+	go func() {
+		for c.Waiting() == 0 {
+			<-time.After(time.Millisecond)
+		}
+		<-time.After(30 * time.Millisecond)
+		close(let)
+	}()
 	x := &gateway.Exchange{}
 	goThrough(t, c, traced(t, addr, x))
 	<-ended
-	if room := x.Anatomy.Room; room < 25*time.Millisecond || room > 10*time.Second {
+	if room := x.Anatomy.Room; room < 30*time.Millisecond || room > 10*time.Second {
 		t.Errorf("waited %v for room", room)
 	}
 }
