@@ -43,7 +43,7 @@ type attempt struct {
 
 	socket    *trackedConn // of the attempt; nil while there is none, and for one that is not followed
 	shared    bool         // the connection carries several requests at a time
-	transport *http.Transport
+	transport *transport
 	resp      *http.Response // the head of the answer; nil while there is none
 	grpc      bool           // it answers a gRPC call
 }

@@ -25,6 +25,9 @@ type requestBody struct {
 
 func (b *requestBody) Read(p []byte) (int, error) {
 	b.begun.Store(true)
+	if b.closed.Load() {
+		return 0, http.ErrBodyReadAfterClose // nobody would end a wait for the client any more
+	}
 	b.a.watch.clientAsked()
 	n, err := b.inner.Read(p)
 	if b.a.ctx.Err() == nil { // otherwise whose turn it was when the attempt ended must stay known

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/http1"
 )
 
 // timeoutError is the cause with which the watchdog ends an attempt. A stream
@@ -188,8 +189,9 @@ var (
 // neverSent knows requests that the transport refused: whatever let them get
 // here, the endpoint has not seen them.
 func neverSent(err error) *gateway.Error {
+	_, invalid := errors.AsType[*http1.RequestError](err)
 	switch {
-	case hasPrefix(err, invalidTexts):
+	case invalid || hasPrefix(err, invalidTexts):
 		return &gateway.Error{Status: http.StatusBadRequest, Reason: "bad_request", Msg: "the request cannot be passed on", Cause: gateway.CauseClient, Err: err}
 	case hasPrefix(err, tooLargeTexts):
 		return &gateway.Error{Status: http.StatusRequestHeaderFieldsTooLarge, Reason: "header_too_large", Msg: "the header is too large for the service", Cause: gateway.CauseClient, Err: err}

@@ -146,7 +146,7 @@ func New(o Options) *Cluster {
 	o.MaxIdle = cmp.Or(o.MaxIdle, 64)
 	o.Outliers = o.Outliers.withDefaults()
 	c := &Cluster{opts: o, filled: make(chan struct{}), probes: newProbes()}
-	c.pool.current.Store(newTransport(&c.opts))
+	c.pool.current.Store(newTransport(&c.opts, true))
 	if o.Health != nil {
 		c.checks = newChecks(c, *o.Health)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/http1"
 )
 
 // respond reads one request with its body and writes answer.
@@ -67,7 +68,7 @@ func TestBrokenHeads(t *testing.T) {
 	f("X06 unsolicited 101", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", "bad_response")
 	f("X10 close before the head", "", "upstream_reset")
 	f("X10 close within the head", head+"Content-Length: 2\r\n", "upstream_reset")
-	f("X10 close within a line of the head", head+"Content-Le", "bad_response")
+	f("X10 close within a line of the head", head+"Content-Le", "upstream_reset")
 	f("X12 5000 header lines", head+many.String()+"Content-Length: 0\r\n\r\n", "bad_response")
 	f("X12 5000 lines of one name", head+strings.Repeat("Set-Cookie: a=b\r\n", 5000)+"Content-Length: 0\r\n\r\n", "bad_response")
 	f("X12 300 KiB header", head+"X: "+strings.Repeat("x", 300<<10)+"\r\n\r\n", "bad_response")
@@ -246,12 +247,13 @@ func TestFault8StaleConnection(t *testing.T) {
 		_, err = c.RoundTrip(r)
 		wantError(t, err, http.StatusBadGateway, "upstream_reset", gateway.CauseUpstream)
 	})
-	bubble(t, "a POST that gets a connection just as it is closed", func(t *testing.T) {
+	justClosed := func(t *testing.T, change func(c *Cluster)) *gateway.Error {
 		hangUp := make(chan struct{})
 		c := piped(t, func(conn net.Conn) {
 			respond(ok)(conn)
 			<-hangUp
 		}, nil)
+		change(c)
 		r, _ := request(t, "GET", nil)
 		resp, err := c.RoundTrip(r)
 		if err != nil {
@@ -270,13 +272,22 @@ func TestFault8StaleConnection(t *testing.T) {
 		}}))
 		_, err = c.RoundTrip(r)
 		wantError(t, err, http.StatusBadGateway, "upstream_reset", gateway.CauseUpstream)
-		if !strings.HasPrefix(gateway.AsError(err).Err.Error(), resetTexts[0]) {
-			t.Errorf("net/http now says %q", gateway.AsError(err).Err)
+		return gateway.AsError(err)
+	}
+	bubble(t, "a POST that gets a connection just as it is closed", func(t *testing.T) {
+		justClosed(t, func(*Cluster) {})
+	})
+	bubble(t, "the same with net/http", func(t *testing.T) {
+		err := justClosed(t, func(c *Cluster) {
+			c.pool.current.Store(&transport{roundTripper: newStandard(&c.opts, newDialer(&c.opts), true)})
+		})
+		if !strings.HasPrefix(err.Err.Error(), resetTexts[0]) {
+			t.Errorf("net/http now says %q", err.Err)
 		}
 	})
 	t.Run("idle connections are dropped before a server with 5 s closes them", func(t *testing.T) {
-		if got := start(t, nil, nil).pool.current.Load().IdleConnTimeout; got != 4*time.Second {
-			t.Errorf("IdleConnTimeout %v", got)
+		if got := start(t, nil, nil).pool.current.Load().roundTripper.(*http1.Transport).IdleTimeout; got != 4*time.Second {
+			t.Errorf("idle timeout %v", got)
 		}
 	})
 }

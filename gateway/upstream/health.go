@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"strconv"
 	"sync"
 	"time"
@@ -35,7 +34,7 @@ type HealthOptions struct {
 type checks struct {
 	HealthOptions
 	c         *Cluster
-	transport *http.Transport
+	transport *transport
 	ask       func(*checker, context.Context) error
 	ctx       context.Context
 	cancel    context.CancelFunc
@@ -49,7 +48,9 @@ func newChecks(c *Cluster, o HealthOptions) *checks {
 	o.Healthy = cmp.Or(o.Healthy, 2)
 	o.Unhealthy = cmp.Or(o.Unhealthy, 3)
 	o.Host = cmp.Or(o.Host, c.opts.Host)
-	h := &checks{HealthOptions: o, c: c, transport: newTransport(&c.opts), running: make(map[string]context.CancelFunc)}
+	// Each check opens a connection: that the endpoint still accepts some is part
+	// of the question.
+	h := &checks{HealthOptions: o, c: c, transport: newTransport(&c.opts, false), running: make(map[string]context.CancelFunc)}
 	switch {
 	case o.TCP:
 		h.ask = (*checker).askTCP
@@ -58,9 +59,6 @@ func newChecks(c *Cluster, o HealthOptions) *checks {
 	default:
 		h.ask = (*checker).askHTTP
 	}
-	// Each check opens a connection: that the endpoint still accepts some is part
-	// of the question.
-	h.transport.DisableKeepAlives = true
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h
 }
@@ -168,7 +166,7 @@ func (k *checker) check(ctx context.Context) error {
 
 // askTCP opens a connection and closes it.
 func (k *checker) askTCP(ctx context.Context) error {
-	conn, err := k.transport.DialContext(ctx, "tcp", k.target)
+	conn, err := k.transport.dial(ctx, "tcp", k.target)
 	if err != nil {
 		return err
 	}

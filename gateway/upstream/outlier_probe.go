@@ -43,7 +43,7 @@ func (c *Cluster) probe(ep *gateway.Endpoint) {
 	}
 	c.probes.running[ep.Addr] = true
 	c.probes.runs.Go(func() {
-		conn, err := c.pool.current.Load().DialContext(c.probes.ctx, "tcp", ep.Addr)
+		conn, err := c.pool.current.Load().dial(c.probes.ctx, "tcp", ep.Addr)
 		if err == nil {
 			_ = conn.Close() // nothing was said on it
 		}

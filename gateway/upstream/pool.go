@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"math/rand/v2"
-	"net/http"
 	"sync/atomic"
 	"time"
 )
@@ -11,7 +10,7 @@ import (
 // new one takes its place from time to time. It does so little by little, because
 // opening all connections in one moment costs the endpoints more than having them.
 type pool struct {
-	current  atomic.Pointer[http.Transport]
+	current  atomic.Pointer[transport]
 	handover atomic.Pointer[handover] // nil but for a tenth of the age
 	timer    *time.Timer              // guarded by Cluster.mu; nil when connections have no age
 }
@@ -19,13 +18,13 @@ type pool struct {
 // handover is the time in which attempts go over from the transport before to the
 // current one: few at first, nearly all in the end.
 type handover struct {
-	from   *http.Transport
+	from   *transport
 	began  time.Time
 	length time.Duration
 }
 
 // take is the transport for one attempt.
-func (p *pool) take() *http.Transport {
+func (p *pool) take() *transport {
 	if h := p.handover.Load(); h != nil && rand.N(h.length) >= time.Since(h.began) {
 		return h.from
 	}
@@ -57,7 +56,7 @@ func (c *Cluster) renew() {
 	}
 	h := &handover{from: c.pool.current.Load(), began: time.Now(), length: max(c.opts.MaxAge/10, 1)}
 	c.pool.handover.Store(h) // first, or letGo would take the connections for old ones
-	c.pool.current.Store(newTransport(&c.opts))
+	c.pool.current.Store(newTransport(&c.opts, true))
 	c.pool.timer = time.AfterFunc(h.length, c.renewed)
 }
 
@@ -74,7 +73,7 @@ func (c *Cluster) renewed() {
 }
 
 // letGo closes what an attempt may just have left idle, if nobody is to use it.
-func (c *Cluster) letGo(t *http.Transport) {
+func (c *Cluster) letGo(t *transport) {
 	if !c.closed.Load() {
 		if h := c.pool.handover.Load(); t == c.pool.current.Load() || h != nil && t == h.from {
 			return

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"net/http"
 	"time"
+
+	"github.com/pithead/pithead/gateway/http1"
 )
 
 // maxResponseHeader bounds the head of an answer in bytes, maxResponseFields in
@@ -46,13 +48,43 @@ func (t Timeouts) withDefaults() Timeouts {
 	}
 }
 
-// newTransport makes the transport of one cluster. It follows no redirect, uses
-// no proxy of the environment (CVE-2025-22870), and leaves content coding to
-// client and endpoint: a transport that asks for gzip by itself unpacks it by
-// itself, up to a thousandfold.
-func newTransport(o *Options) *http.Transport {
+// transport carries the attempts of a cluster.
+type transport struct {
+	roundTripper
+	dial dialFunc
+}
+
+type roundTripper interface {
+	http.RoundTripper
+	CloseIdleConnections()
+}
+
+// newTransport makes the transport of one cluster, whose connections are used
+// again if keep says so. Plain HTTP/1.1 has an engine of its own; TLS and HTTP/2 are
+// net/http's.
+func newTransport(o *Options, keep bool) *transport {
+	// A connection that begins with the address of one client is of no use to
+	// another, and HTTP/2 would share it.
+	keep = keep && o.ProxyProtocol == 0
+	t := &transport{dial: newDialer(o)}
+	if o.Protocol == "https" || o.Protocol == "h2c" {
+		t.roundTripper = newStandard(o, t.dial, keep)
+		return t
+	}
+	t.roundTripper = &http1.Transport{
+		Dial: t.dial, IdleTimeout: o.Timeouts.Idle, MaxIdlePerHost: o.MaxIdle, DisableKeepAlives: !keep, MaxHead: maxResponseHeader,
+	}
+	return t
+}
+
+// newStandard makes a transport of net/http. It follows no redirect, uses no proxy
+// of the environment (CVE-2025-22870), and leaves content coding to client and
+// endpoint: a transport that asks for gzip by itself unpacks it by itself, up to a
+// thousandfold.
+func newStandard(o *Options, dial dialFunc, keep bool) *http.Transport {
 	t := &http.Transport{
-		DialContext:            newDialer(o),
+		DialContext:            dial,
+		DisableKeepAlives:      !keep,
 		DisableCompression:     true,
 		TLSHandshakeTimeout:    o.Timeouts.TLSHandshake,
 		IdleConnTimeout:        o.Timeouts.Idle,
@@ -72,14 +104,12 @@ func newTransport(o *Options) *http.Transport {
 			MaxReceiveBufferPerStream: 1 << 20,
 		},
 	}
-	// A connection that begins with the address of one client is of no use to
-	// another, and HTTP/2 would share it.
-	t.DisableKeepAlives = o.ProxyProtocol != 0
-	t.Protocols.SetHTTP1(o.Protocol != "h2c")
-	t.Protocols.SetUnencryptedHTTP2(o.Protocol == "h2c")
-	if o.Protocol == "https" {
-		t.Protocols.SetHTTP2(o.ProxyProtocol == 0)
-		t.TLSClientConfig = tlsConfig(o)
+	if o.Protocol == "h2c" {
+		t.Protocols.SetUnencryptedHTTP2(true)
+		return t
 	}
+	t.Protocols.SetHTTP1(true)
+	t.Protocols.SetHTTP2(o.ProxyProtocol == 0)
+	t.TLSClientConfig = tlsConfig(o)
 	return t
 }
