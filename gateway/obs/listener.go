@@ -38,7 +38,7 @@ func (l *Listener) Opened() {
 // Closed counts the end of a connection that was accepted.
 func (l *Listener) Closed() { l.open.Add(-1) }
 
-// Refused counts a connection that was closed at once. reason is one of a few
+// Refused counts a connection that was closed for what it is or does. reason is one of a few
 // fixed words, such as "too_many".
 func (l *Listener) Refused(reason string) { l.refused.get(reason).Add(1) }
 

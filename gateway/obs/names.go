@@ -113,7 +113,7 @@ var (
 	connectionsOpenedDesc = desc("connections_opened_total",
 		"Connections of clients that were accepted.", "listener")
 	connectionsRefusedDesc = desc("connections_refused_total",
-		"Connections of clients that were closed at once.", "listener", "reason")
+		"Connections of clients that were closed at once, or for resetting most of 500 streams and more.", "listener", "reason")
 
 	endpointHealthyDesc = desc("endpoint_healthy",
 		"1 unless the endpoint fails its checks.", "upstream", "endpoint")

@@ -15,8 +15,9 @@ const (
 	refusedListener = "listener_full"
 	refusedClient   = "client_full"
 	refusedProcess  = "process_full"
-	refusedOverload = "overload"     // the process accepts none
-	refusedHeader   = "proxy_header" // no good PROXY header from where one must come
+	refusedOverload = "overload"      // the process accepts none
+	refusedResets   = "stream_resets" // not at once, but when it has reset nearly all of its streams
+	refusedHeader   = "proxy_header"  // no good PROXY header from where one must come
 )
 
 // caps counts the open connections of one listener, in all and by client. Its

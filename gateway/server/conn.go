@@ -50,6 +50,7 @@ type conn struct {
 	ahead    []byte    // what came together with the header
 
 	kernel anatomy.Socket
+	resets resets // of its HTTP/2 streams
 
 	early atomic.Bool // the first byte of the next request was read during a handler
 
@@ -280,6 +281,8 @@ func (c *conn) begin(http1 bool) {
 	if http1 {
 		c.unread.Store(false)
 		c.enter(phaseBusy)
+	} else {
+		c.resets.streams.Add(1)
 	}
 }
 

@@ -68,6 +68,10 @@ func (s *Server) finish(g *generation, e *entry, r *http.Request) {
 		s.panicked(e, r, p)
 		abort = e.w.torn
 	}
+	if !e.w.wrote && !e.w.http1 && r.Context().Err() != nil && e.w.conn.resets.excessive() {
+		e.w.conn.front.count.Refused(refusedResets)
+		_ = e.w.conn.end() // what it still wants it has not waited for so far
+	}
 	if !e.w.wrote && !abort {
 		// A client that left gets no answer, least of all an empty success.
 		if abort = e.x.Status == gateway.StatusClientClosed; !abort {

@@ -370,7 +370,7 @@ func TestRapidReset(t *testing.T) {
 	if most > 4 {
 		t.Errorf("%d requests at a time, want 4 at most", most)
 	}
-	if n := e.upstream.conns.Load(); n > 2000 {
+	if n := e.upstream.conns.Load(); n > 600 {
 		t.Errorf("%d of 10000 requests reached the upstream", n)
 	}
 	if n := e.failures(); n != 0 {

@@ -56,7 +56,7 @@ func newUpstream(tb testing.TB) *upstream {
 		tb.Fatal(err)
 	}
 	u := &upstream{
-		ln: ln, whole: make(chan *message, 1024), wrong: make(chan error, 1024), open: make(map[net.Conn]struct{}),
+		ln: ln, whole: make(chan *message, 1<<14), wrong: make(chan error, 1024), open: make(map[net.Conn]struct{}),
 	}
 	u.script.Store(&script{})
 	u.work.Go(u.accept)
