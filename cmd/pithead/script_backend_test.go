@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/pithead/pithead/test/freeport"
 )
 
 // backend is a service behind the gateway. What it answers is asked for by the
@@ -79,7 +80,7 @@ func (b *backend) listen() error {
 	if b.server != nil {
 		return fmt.Errorf("backend %s is running", b.name)
 	}
-	l, err := net.Listen("tcp", b.addr)
+	l, err := freeport.Listen(b.addr)
 	if err != nil {
 		return err
 	}

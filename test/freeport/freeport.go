@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // The ports that are given. Those above are left to who needs one at a fixed distance, as
@@ -50,20 +51,42 @@ func Take() (port int, release func(), err error) {
 		if taken[port] || lock(port, syscall.F_WRLCK) != nil {
 			continue
 		}
-		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:"+strconv.Itoa(port))
-		if err == nil {
-			err = l.Close()
-		}
-		if err != nil {
-			if unlockErr := lock(port, syscall.F_UNLCK); unlockErr != nil {
-				return 0, nil, unlockErr
+		if listens(port) { // somebody who does not ask here
+			if err := lock(port, syscall.F_UNLCK); err != nil {
+				return 0, nil, err
 			}
-			continue // somebody who does not ask here has it
+			continue
 		}
 		taken[port] = true
 		return port, sync.OnceFunc(func() { give(port) }), nil
 	}
 	return 0, nil, errors.New("no port is free")
+}
+
+// listens says whether somebody listens. To listen there and stop again would be the
+// better question, were it not that a child which is being started at that moment has
+// the socket too, until it runs its program, and the port is in use for as long.
+func listens(port int) bool {
+	conn, err := net.DialTimeout("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), patience)
+	if err == nil {
+		_ = conn.Close() // nothing was said
+	}
+	return !errors.Is(err, syscall.ECONNREFUSED)
+}
+
+// patience is more than a machine needs to start a child, or to refuse a connection.
+const patience = 10 * time.Second
+
+// Listen listens on an address where this process did so before. A child that was being
+// started when it stopped may have the socket for a moment yet.
+func Listen(addr string) (net.Listener, error) {
+	for start := time.Now(); ; {
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
+		if err == nil || !errors.Is(err, syscall.EADDRINUSE) || time.Since(start) > patience {
+			return l, err
+		}
+		<-time.After(10 * time.Millisecond)
+	}
 }
 
 func give(port int) {

@@ -3,10 +3,12 @@ package freeport
 import (
 	"bufio"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
 	"testing"
+	"time"
 )
 
 const env = "FREEPORT_TAKE"
@@ -92,4 +94,26 @@ func TestRelease(t *testing.T) {
 		t.Error("it was released twice")
 	}
 	delete(taken, one)
+}
+
+func TestListen(t *testing.T) {
+	first, err := Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := first.Addr().(*net.TCPAddr)
+	if !listens(addr.Port) {
+		t.Error("nobody listens")
+	}
+	time.AfterFunc(50*time.Millisecond, func() { _ = first.Close() })
+	again, err := Listen(addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+	if listens(addr.Port) {
+		t.Error("somebody listens")
+	}
 }
