@@ -67,7 +67,8 @@ func Take() (port int, release func(), err error) {
 // better question, were it not that a child which is being started at that moment has
 // the socket too, until it runs its program, and the port is in use for as long.
 func listens(port int) bool {
-	conn, err := net.DialTimeout("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), patience)
+	dialer := net.Dialer{Timeout: patience}
+	conn, err := dialer.DialContext(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err == nil {
 		_ = conn.Close() // nothing was said
 	}
