@@ -27,7 +27,7 @@ type answer struct {
 	resp http.Response
 
 	framing framing
-	left    int64 // of the body, or of the present chunk
+	left    int64 // of a body whose length is known
 	chunks  chunks
 	shut    bool        // the connection is not to be used again
 	over    error       // what reads return from now on; nil while there is more
