@@ -18,7 +18,8 @@ type Transport struct {
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// IdleTimeout is how long an unused connection is kept. Default: for ever.
 	IdleTimeout time.Duration
-	// MaxIdlePerHost bounds the unused connections to one address.
+	// MaxIdlePerHost bounds the unused connections to one address. Default: none is kept,
+	// and each request opens its own.
 	MaxIdlePerHost int
 	// DisableKeepAlives makes each connection serve one request.
 	DisableKeepAlives bool
