@@ -204,6 +204,9 @@ type statusWriter struct {
 // Unwrap is for http.ResponseController.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// BodyWriter is for splice.SinkOf: nothing but heads is changed here.
+func (w *statusWriter) BodyWriter() http.ResponseWriter { return w.ResponseWriter }
+
 // WriteHeader implements http.ResponseWriter.
 func (w *statusWriter) WriteHeader(status int) {
 	if w.status < http.StatusOK {

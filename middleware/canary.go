@@ -284,6 +284,9 @@ func newArmWriter(w http.ResponseWriter, m *canary, x *gateway.Exchange, arm *ca
 // Unwrap is for http.ResponseController.
 func (w *armWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// BodyWriter is for splice.SinkOf: nothing but heads is changed here.
+func (w *armWriter) BodyWriter() http.ResponseWriter { return w.ResponseWriter }
+
 // WriteHeader implements http.ResponseWriter.
 func (w *armWriter) WriteHeader(status int) {
 	if status >= http.StatusOK {

@@ -23,6 +23,9 @@ func (w *headWriter) finish() {
 // Unwrap is for http.ResponseController.
 func (w *headWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// BodyWriter is for splice.SinkOf: nothing but heads is changed here.
+func (w *headWriter) BodyWriter() http.ResponseWriter { return w.ResponseWriter }
+
 // WriteHeader implements http.ResponseWriter.
 func (w *headWriter) WriteHeader(status int) {
 	if status >= http.StatusOK {

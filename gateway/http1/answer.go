@@ -10,6 +10,8 @@ import (
 	"net/textproto"
 	"sync/atomic"
 	"time"
+
+	"github.com/pithead/pithead/gateway/splice"
 )
 
 // maxHead is the default of Transport.MaxHead.
@@ -194,7 +196,11 @@ func (a *answer) Read(p []byte) (int, error) {
 	if a.over != nil || len(p) == 0 {
 		return 0, a.over
 	}
-	n, err := a.take(p)
+	return a.took(a.take(p))
+}
+
+// took notes the end of the body.
+func (a *answer) took(n int, err error) (int, error) {
 	if err == nil {
 		return n, nil
 	}
@@ -218,14 +224,39 @@ func (a *answer) take(p []byte) (int, error) {
 		return a.chunks.read(&a.c.in, p, cmp.Or(a.t.MaxHead, maxHead), &a.resp.Trailer)
 	}
 	n, err := a.c.in.read(p[:min(int64(len(p)), a.left)])
+	return n, a.count(n, err)
+}
+
+// count takes n bytes off what is left of a body of known length.
+func (a *answer) count(n int, err error) error {
 	a.left -= int64(n)
 	switch {
 	case a.left == 0:
-		return n, io.EOF
+		return io.EOF
 	case errors.Is(err, io.EOF):
-		return n, io.ErrUnexpectedEOF
+		return io.ErrUnexpectedEOF
 	}
-	return n, err
+	return err
+}
+
+// Piped implements splice.Source.
+func (a *answer) Piped() int64 {
+	if a.framing != byLength || a.left < splice.Worth || a.c.raw == nil || len(a.c.in.buffered()) > 0 || a.over != nil {
+		return 0
+	}
+	return a.left
+}
+
+// ReadPipe implements splice.Source.
+func (a *answer) ReadPipe(p *splice.Pipe) (int, error) {
+	if a.closed.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	if a.over != nil || a.c.raw == nil {
+		return 0, cmp.Or(a.over, errors.ErrUnsupported)
+	}
+	n, err := p.Fill(a.c.raw, a.left)
+	return a.took(n, a.count(n, err))
 }
 
 // Close implements io.Closer. The rest of the answer is not waited for, and its

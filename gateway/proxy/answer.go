@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/splice"
 )
 
 // maxInterim bounds the 1xx answers to one request.
@@ -188,11 +189,51 @@ type answer struct {
 
 // Read implements io.Reader.
 func (a *answer) Read(p []byte) (int, error) {
+	if err := a.splice(); err != nil {
+		return 0, err
+	}
 	n, err := a.body.Read(p)
 	if err != nil && err != io.EOF {
 		a.failed = err
 	}
 	return n, err
+}
+
+// splice carries the rest of the body past ReverseProxy, if it may. It returns what
+// Read is to return, and nil if nothing was carried.
+func (a *answer) splice() error {
+	src, ok := a.body.(splice.Source)
+	if !ok {
+		return nil
+	}
+	left := src.Piped()
+	if left == 0 {
+		return nil
+	}
+	dst := splice.SinkOf(a.s.w.ResponseWriter)
+	if dst == nil || !dst.TakesPipe(left) {
+		return nil
+	}
+	pipe := splice.Get()
+	if pipe == nil {
+		return nil
+	}
+	defer pipe.Free()
+	for {
+		n, err := src.ReadPipe(pipe)
+		if n > 0 {
+			if _, err := dst.WritePipe(pipe); err != nil {
+				a.s.w.fail(err)
+				return err
+			}
+		}
+		if err != nil {
+			if err != io.EOF { //nolint:errorlint // as io.Reader has it
+				a.failed = err
+			}
+			return err
+		}
+	}
 }
 
 // Close implements io.Closer.

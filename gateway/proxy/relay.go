@@ -160,10 +160,14 @@ func (w *writer) WriteHeader(status int) {
 func (w *writer) Write(p []byte) (int, error) {
 	n, err := w.ResponseWriter.Write(p)
 	if err != nil && !errors.Is(err, http.ErrBodyNotAllowed) && !errors.Is(err, http.ErrContentLength) {
-		w.failed = err
-		w.s.x.ClientFailed(err)
+		w.fail(err)
 	}
 	return n, err
+}
+
+func (w *writer) fail(err error) {
+	w.failed = err
+	w.s.x.ClientFailed(err)
 }
 
 // Hijack implements http.Hijacker. What the client has sent after its handshake

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/pithead/pithead/gateway/splice"
 )
 
 // requestBody tells the watchdog whose turn it is, and remembers whether the
@@ -75,17 +77,43 @@ type answerBody struct {
 }
 
 func (b *answerBody) Read(p []byte) (int, error) {
+	b.ask()
+	return b.took(b.inner.Read(p))
+}
+
+// Piped implements splice.Source.
+func (b *answerBody) Piped() int64 {
+	if src, ok := b.inner.(splice.Source); ok {
+		return src.Piped()
+	}
+	return 0
+}
+
+// ReadPipe implements splice.Source.
+func (b *answerBody) ReadPipe(p *splice.Pipe) (int, error) {
+	src, ok := b.inner.(splice.Source)
+	if !ok {
+		return 0, errors.ErrUnsupported
+	}
+	b.ask()
+	return b.took(src.ReadPipe(p))
+}
+
+func (b *answerBody) ask() {
 	// Of a request whose time has passed before, the endpoint owes nothing: it was
 	// the client that took long.
 	if b.a.in.Err() == nil {
 		b.a.watch.answerAsked()
 	}
-	n, err := b.inner.Read(p)
+}
+
+// took judges what a read has brought.
+func (b *answerBody) took(n int, err error) (int, error) {
 	if err == nil {
 		b.a.watch.answerMoved()
 		return n, nil
 	}
-	if err == io.EOF {
+	if err == io.EOF { //nolint:errorlint // io.Reader's, which nobody may wrap; others that hold one are failures
 		b.a.judged.whole = true
 		b.a.end(nil)
 		return n, io.EOF
