@@ -89,9 +89,9 @@ func (c *condition) inHeader(h http.Header) bool {
 	}
 }
 
-// inQuery says whether the condition holds for the first parameter of its name.
-func (c *condition) inQuery(query string) bool {
-	value, ok := firstParam(query, c.name)
+// inQuery says whether the condition holds for the first parameter of its name, as
+// firstParam has it.
+func (c *condition) inQuery(value string, ok bool) bool {
 	switch c.op {
 	case present:
 		return ok

@@ -153,7 +153,7 @@ func (m *miss) compareConditions(r *http.Request) {
 	}
 	query := r.URL.Query()
 	for i := range m.query {
-		if c := &m.query[i]; !c.inQuery(r.URL.RawQuery) {
+		if c := &m.query[i]; !c.inQuery(firstParam(r.URL.RawQuery, c.name)) {
 			values := query[c.name]
 			m.add("%s", c.why("query parameter", c.name, values[:min(1, len(values))]))
 		}

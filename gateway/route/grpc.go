@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/pace"
 )
 
 // call is what a rule says of gRPC calls.
@@ -162,16 +163,16 @@ func (s *callService) add(e *entry) {
 	s.rest.add(e)
 }
 
-func (c *calls) finish() {
-	c.rest.finish()
+func (c *calls) finish(p *pace.Pacer) {
+	c.rest.finish(p)
 	for _, s := range c.services {
-		s.finish()
+		s.finish(p)
 	}
 }
 
-func (s *callService) finish() {
-	finishAll(s.methods)
-	s.rest.finish()
+func (s *callService) finish(p *pace.Pacer) {
+	finishAll(s.methods, p)
+	s.rest.finish(p)
 }
 
 func (c *calls) find(q *lookup) *entry {

@@ -20,6 +20,16 @@ func firstParam(query, name string) (value string, ok bool) {
 	return "", false
 }
 
+// param is firstParam, with the last answer kept: routes of one path mostly ask for
+// the same parameter.
+func (q *lookup) param(name string) (value string, ok bool) {
+	if !q.asked || q.name != name {
+		q.asked, q.name = true, name
+		q.value, q.found = firstParam(q.URL.RawQuery, name)
+	}
+	return q.value, q.found
+}
+
 // isEscaped says whether url.QueryUnescape would accept s.
 func isEscaped(s string) bool {
 	for i := strings.IndexByte(s, '%'); i >= 0; i = strings.IndexByte(s, '%') {
@@ -58,6 +68,26 @@ func unescapesTo(s, want string) bool {
 		i += width
 	}
 	return want == ""
+}
+
+// appendUnescaped appends what url.QueryUnescape of s is to room, whose capacity it
+// does not exceed. The escapes of s must be good ones.
+func appendUnescaped(room []byte, s string) (plain []byte, fits bool) {
+	for ; s != ""; s = s[1:] {
+		c := s[0]
+		switch c {
+		case '+':
+			c = ' '
+		case '%':
+			c = unhex(s[1])<<4 | unhex(s[2])
+			s = s[2:]
+		}
+		if len(room) == cap(room) {
+			return nil, false
+		}
+		room = append(room, c)
+	}
+	return room, true
 }
 
 func unhex(c byte) byte {

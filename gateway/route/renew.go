@@ -207,7 +207,7 @@ func indexed(h host, rules []*rule, p *pace.Pacer) *site {
 		e.rank = rank
 		s.add(e)
 	}
-	s.finish()
+	s.finish(p)
 	return s
 }
 

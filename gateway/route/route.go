@@ -51,8 +51,8 @@
 // # What it costs
 //
 // Hosts, exact paths, prefixes, templates and gRPC methods are looked up, so the
-// number of rules hardly matters. Rules of one path that differ in the exact
-// value of one header are looked up as well. Rules of one path that differ in
+// number of rules hardly matters. So are the exact values of headers and query
+// parameters among the rules of one path. Rules of one path that differ in
 // anything else are tried one by one, as are regular expressions on the path.
 package route
 
@@ -226,6 +226,10 @@ type lookup struct {
 	*http.Request
 	x    *gateway.Exchange
 	path string // as matchPath has it
+
+	// The query parameter that was asked for last, for param.
+	asked, found bool
+	name, value  string
 }
 
 // Match finds the rule that r belongs to. Of its exchange it reads who sent it
@@ -242,7 +246,7 @@ func (t *Table) find(r *http.Request, x *gateway.Exchange) *entry {
 	if !ok || r.Method == http.MethodConnect {
 		return nil
 	}
-	q := &lookup{r, x, path}
+	q := &lookup{Request: r, x: x, path: path}
 	name := hostname(r.Host)
 	if s := t.names[name]; s != nil {
 		if e := s.find(q); e != nil {

@@ -154,7 +154,7 @@ func (c *rule) accepts(q *lookup) bool {
 		}
 	}
 	for i := range c.query {
-		if !c.query[i].inQuery(q.URL.RawQuery) {
+		if one := &c.query[i]; !one.inQuery(q.param(one.name)) {
 			return false
 		}
 	}

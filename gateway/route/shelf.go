@@ -1,17 +1,18 @@
 package route
 
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/pithead/pithead/gateway/pace"
+)
+
 // shelf holds the entries that stand at one place of the index, in order of
 // precedence.
 type shelf struct {
-	entries []*entry
-	headers *headerIndex // nil unless there are many entries
-}
-
-// headerIndex finds entries by the exact value of a header. Without it a path
-// with a thousand tenants would be tried a thousand times.
-type headerIndex struct {
-	name   string
-	values map[string][]*entry
+	entries []*entry // tried one by one
+	values  *valueIndex
 }
 
 // indexFrom is the number of entries from which a look-up is faster than trying
@@ -20,57 +21,63 @@ const indexFrom = 8
 
 func (s *shelf) add(e *entry) { s.entries = append(s.entries, e) }
 
-// finish moves the entries that want an exact value of the header which most of
-// them want into an index.
-func (s *shelf) finish() {
+// finish moves entries that want exact values of the same subject into an index of
+// it, below which there may be more. known are the subjects of the indexes above,
+// whose values are settled.
+func (s *shelf) finish(p *pace.Pacer, known ...subject) {
 	if len(s.entries) < indexFrom {
 		return
 	}
-	counts := make(map[string]int)
-	most := ""
+	counts := make(map[subject]int)
 	for _, e := range s.entries {
-		for _, c := range e.headers {
-			if c.op != equal {
-				continue
-			}
-			if counts[c.name]++; counts[c.name] > counts[most] {
-				most = c.name
+		p.Step()
+		for by := range e.wanted {
+			if !slices.Contains(known, by) {
+				counts[by]++
 			}
 		}
 	}
-	if counts[most] < indexFrom {
-		return
-	}
-	s.headers = &headerIndex{name: most, values: make(map[string][]*entry)}
+	moved := make(map[subject][]*entry)
 	var rest []*entry
 	for _, e := range s.entries {
-		if value, ok := e.wants(most); ok {
-			s.headers.values[value] = append(s.headers.values[value], e)
+		p.Step()
+		if by := e.bestOf(counts); counts[by] >= indexFrom {
+			moved[by] = append(moved[by], e)
 		} else {
 			rest = append(rest, e)
 		}
 	}
+	// The indexes stand in an order of their own, not in that of a map, so that the same
+	// rules always cost the same.
+	for _, by := range slices.SortedFunc(maps.Keys(moved), subject.compare) {
+		if few := moved[by]; len(few) < indexFrom { // others that want it are better found by something else
+			rest = append(rest, few...)
+			continue
+		}
+		s.values = newValueIndex(by, moved[by], s.values)
+		finishAll(s.values.shelves, p, append(slices.Clip(known), by)...)
+	}
+	slices.SortFunc(rest, func(a, b *entry) int { return cmp.Compare(a.rank, b.rank) })
 	s.entries = rest
 }
 
-// wants is the exact value that the entry demands of a header.
-func (e *entry) wants(name string) (value string, ok bool) {
-	for _, c := range e.headers {
-		if c.name == name && c.op == equal {
-			return c.value, true
+// bestOf is the subject of the entry that most others have as well; if it has none,
+// one that nobody has.
+func (e *entry) bestOf(counts map[subject]int) (best subject) {
+	for by := range e.wanted {
+		if n := counts[by]; n > counts[best] || n == counts[best] && by.compare(best) < 0 {
+			best = by
 		}
 	}
-	return "", false
+	return best
 }
 
 // find returns the nearest entry that matches and is nearer than best; best if
 // there is none.
 func (s shelf) find(q *lookup, best *entry) *entry {
 	best = nearest(s.entries, q, best)
-	if s.headers != nil {
-		for _, value := range q.Header[s.headers.name] {
-			best = nearest(s.headers.values[value], q, best)
-		}
+	for x := s.values; x != nil; x = x.next {
+		best = x.find(q, best)
 	}
 	return best
 }
@@ -99,9 +106,10 @@ func file(m map[string]shelf, key string, e *entry) map[string]shelf {
 	return m
 }
 
-func finishAll(m map[string]shelf) {
+func finishAll(m map[string]shelf, p *pace.Pacer, known ...subject) {
 	for key, s := range m {
-		s.finish()
+		p.Step()
+		s.finish(p, known...)
 		m[key] = s
 	}
 }

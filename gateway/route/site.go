@@ -1,6 +1,10 @@
 package route
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/pithead/pithead/gateway/pace"
+)
 
 // site is the index of the rules of one host. All lists are in order of
 // precedence.
@@ -42,14 +46,14 @@ func (s *site) add(e *entry) {
 }
 
 // finish is called when all entries have been added.
-func (s *site) finish() {
+func (s *site) finish(p *pace.Pacer) {
 	if s.calls != nil {
-		s.calls.finish()
+		s.calls.finish(p)
 	}
-	finishAll(s.exact)
-	finishAll(s.prefixes)
+	finishAll(s.exact, p)
+	finishAll(s.prefixes, p)
 	if s.templates != nil {
-		s.templates.finish()
+		s.templates.finish(p)
 	}
 }
 
@@ -126,13 +130,14 @@ func (n *node) child(segment string, rank int) *node {
 	return n.literal[segment]
 }
 
-func (n *node) finish() {
-	n.leaves.finish()
+func (n *node) finish(p *pace.Pacer) {
+	p.Step()
+	n.leaves.finish(p)
 	if n.param != nil {
-		n.param.finish()
+		n.param.finish(p)
 	}
 	for _, next := range n.literal {
-		next.finish()
+		next.finish(p)
 	}
 }
 
