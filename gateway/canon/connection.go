@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/grammar"
 )
 
 const (
@@ -31,18 +32,15 @@ func (p *Policy) connection(r *http.Request) error {
 		if size += len(line); size > maxConnectionBytes {
 			return badConnection("the Connection header is too long")
 		}
-		for token := range strings.SplitSeq(line, ",") {
-			if token = strings.Trim(token, " \t"); token == "" {
-				continue
-			}
-			if tokens++; tokens > maxConnectionTokens {
-				return badConnection("the Connection header names too many options")
-			}
-			if err := p.connectionToken(r.Header, token); err != nil {
-				return err
-			}
-			upgrades = upgrades || strings.EqualFold(token, "upgrade")
+	}
+	for token := range grammar.Elements(lines) {
+		if tokens++; tokens > maxConnectionTokens {
+			return badConnection("the Connection header names too many options")
 		}
+		if err := p.connectionToken(r.Header, token); err != nil {
+			return err
+		}
+		upgrades = upgrades || strings.EqualFold(token, "upgrade")
 	}
 	delete(r.Header, "Connection")
 	wanted, err := upgradeTo(r.Header["Upgrade"])
@@ -92,21 +90,13 @@ func upgradeTo(lines []string) (string, error) {
 			if protocol == "" || strings.EqualFold(name, "h2c") {
 				continue
 			}
-			if !isToken(name) || slash && !isToken(version) {
+			if !grammar.IsToken(name) || slash && !grammar.IsToken(version) {
 				return "", gateway.BadRequest("bad_upgrade", "the Upgrade header names no protocol")
 			}
 			wanted = append(wanted, protocol)
 		}
 	}
 	return strings.Join(wanted, ", "), nil
-}
-
-func isToken(s string) bool {
-	bad := uint8(0)
-	for i := range len(s) {
-		bad |= nameBytes[s[i]] & nameBad
-	}
-	return bad == 0 && s != ""
 }
 
 // expectation refuses every Expect but the one that exists. net/http also takes
@@ -127,15 +117,12 @@ func expectation(r *http.Request) error {
 // acceptedTrailers leaves of TE the one thing that concerns an upstream; it is
 // how gRPC recognises a path that carries trailers.
 func acceptedTrailers(h http.Header) {
-	for _, line := range h["Te"] {
-		for coding := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.Trim(coding, " \t"), "trailers") {
-				if line != "trailers" || len(h["Te"]) > 1 {
-					h["Te"] = []string{"trailers"}
-				}
-				return
-			}
-		}
+	lines := h["Te"]
+	switch {
+	case len(lines) == 1 && lines[0] == "trailers":
+	case grammar.HasToken(lines, "trailers"):
+		h["Te"] = []string{"trailers"}
+	default:
+		delete(h, "Te")
 	}
-	delete(h, "Te")
 }

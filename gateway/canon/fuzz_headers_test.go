@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/grammar"
 )
 
 // cgiName is the variable that a CGI program sees of a header (RFC 3875, section
@@ -31,7 +32,7 @@ func FuzzAlias(f *testing.F) {
 	}
 	f.Add("my_tenant", "My-Tenant")
 	f.Fuzz(func(t *testing.T, name, owned string) {
-		if !isToken(name) || !isToken(owned) {
+		if !grammar.IsToken(name) || !grammar.IsToken(owned) {
 			return // net/http refuses them
 		}
 		h := http.Header{}

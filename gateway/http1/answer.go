@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pithead/pithead/gateway/grammar"
 	"github.com/pithead/pithead/gateway/splice"
 )
 
@@ -129,7 +130,7 @@ func (a *answer) describe(h *head) error {
 // leave makes the connection a tunnel, which the context does not end any more.
 func (a *answer) leave() error {
 	// RFC 9110 section 7.8: nothing that was not asked for, and it says what.
-	asked := a.req.Header["Upgrade"] != nil && a.resp.Header.Get("Upgrade") != "" && hasToken(a.resp.Header["Connection"], "upgrade")
+	asked := a.req.Header["Upgrade"] != nil && a.resp.Header.Get("Upgrade") != "" && grammar.HasToken(a.resp.Header["Connection"], "upgrade")
 	if !asked || a.resp.ProtoMinor == 0 {
 		return &AnswerError{"it switches protocols unasked"}
 	}

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"net/http"
 	"strings"
+
+	"github.com/pithead/pithead/gateway/grammar"
 )
 
 const (
@@ -79,7 +81,7 @@ func (d *chunks) next(r *reader) error {
 	}
 	size, used := parseHex(line)
 	extension := bytes.TrimLeft(line[used:], " \t")
-	if used == 0 || size > maxChunkSize || len(extension) > 0 && extension[0] != ';' || !consists(extension, inValue) {
+	if used == 0 || size > maxChunkSize || len(extension) > 0 && extension[0] != ';' || !grammar.IsValue(extension) {
 		return &AnswerError{"bad chunk size " + quote(string(line))}
 	}
 	if d.waste = max(0, d.waste+int64(len(line))-usualLine-2*int64(min(size, maxChunkWaste))); d.waste > maxChunkWaste {

@@ -18,6 +18,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/pithead/pithead/gateway/grammar"
 )
 
 // FuzzAnswer reads what a server says, in pieces of two sizes and with net/http.
@@ -116,7 +118,7 @@ func level(ours, theirs *got) {
 	for _, fields := range []http.Header{theirs.Header, theirs.Trailer} {
 		for _, values := range fields {
 			for i := range values { // net/http leaves the space of a line that goes on with nothing
-				values[i] = trim(values[i])
+				values[i] = grammar.Trim(values[i])
 			}
 		}
 	}
@@ -253,7 +255,7 @@ func asRead(fields http.Header) http.Header {
 	out := make(http.Header)
 	for name, values := range fields {
 		for _, value := range values {
-			if isFraming(name) || strings.EqualFold(name, "Host") || value == "" && name == "User-Agent" || !consists(value, inValue) {
+			if isFraming(name) || strings.EqualFold(name, "Host") || value == "" && name == "User-Agent" || !grammar.IsValue(value) {
 				continue
 			}
 			name := textproto.CanonicalMIMEHeaderKey(name)
@@ -290,9 +292,9 @@ func FuzzChunks(f *testing.F) {
 		}
 		b.WriteString("\r\n")
 		ours, err := readChunks(&Transport{Dial: newTape(b.Bytes(), int(size)).dial}, int(size)%64+1)
-		plain := extension == "" || len(extension) < 16 && extension[0] == ';' && isToken(extension[1:])
+		plain := extension == "" || len(extension) < 16 && extension[0] == ';' && grammar.IsToken(extension[1:])
 		if err != nil {
-			if plain && (name == "" || isToken(name) && consists(value, inValue)) {
+			if plain && (name == "" || grammar.IsToken(name) && grammar.IsValue(value)) {
 				t.Fatalf("%v: %q", err, &b)
 			}
 			return
@@ -314,7 +316,7 @@ func FuzzChunks(f *testing.F) {
 		maps.DeleteFunc(resp.Trailer, func(name string, _ []string) bool { return isFraming(name) })
 		for _, values := range resp.Trailer {
 			for i := range values { // net/http leaves the space of a line that goes on with nothing
-				values[i] = trim(values[i])
+				values[i] = grammar.Trim(values[i])
 			}
 		}
 		if diff := cmp.Diff(got{Body: theirs, Trailer: resp.Trailer}, *ours, cmpopts.EquateEmpty()); diff != "" {

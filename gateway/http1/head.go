@@ -6,6 +6,8 @@ import (
 	"net/textproto"
 	"strconv"
 	"strings"
+
+	"github.com/pithead/pithead/gateway/grammar"
 )
 
 // version is how each answer begins.
@@ -102,7 +104,7 @@ func statusLine(line string) (head, error) {
 		}
 		h.status = h.status*10 + int(c-'0')
 	}
-	if h.status < 100 || !consists(h.text, inValue) {
+	if h.status < 100 || !grammar.IsValue(h.text) {
 		return head{}, &AnswerError{"bad status line " + quote(line)}
 	}
 	return h, nil
@@ -126,11 +128,11 @@ func parseFields(text string) (http.Header, error) {
 			line, text = unfold(line, text)
 		}
 		name, value, found := strings.Cut(line, ":")
-		if !found || !isToken(name) {
+		if !found || !grammar.IsToken(name) {
 			return nil, &AnswerError{"bad header line " + quote(line)}
 		}
-		value = trim(value)
-		if !consists(value, inValue) {
+		value = grammar.Trim(value)
+		if !grammar.IsValue(value) {
 			return nil, &AnswerError{"a control byte in " + name}
 		}
 		name = textproto.CanonicalMIMEHeaderKey(name)
@@ -155,7 +157,7 @@ func unfold(line, text string) (whole, rest string) {
 	for goesOn(text) {
 		line, text = cutLine(text)
 		b.WriteByte(' ')
-		b.WriteString(trim(line))
+		b.WriteString(grammar.Trim(line))
 	}
 	return b.String(), text
 }
@@ -234,10 +236,10 @@ func contentLength(fields http.Header) (int64, error) {
 // closes says whether the server ends the connection after the answer (RFC 9112
 // section 9.3).
 func (h *head) closes() bool {
-	if hasToken(h.fields["Connection"], "close") {
+	if grammar.HasToken(h.fields["Connection"], "close") {
 		return true
 	}
-	return h.minor == 0 && !hasToken(h.fields["Connection"], "keep-alive")
+	return h.minor == 0 && !grammar.HasToken(h.fields["Connection"], "keep-alive")
 }
 
 // announced are the names of the trailers that are to come.
@@ -247,16 +249,11 @@ func (h *head) announced() (http.Header, error) {
 		return nil, nil
 	}
 	trailer := make(http.Header)
-	for _, list := range lists {
-		for name := range strings.SplitSeq(list, ",") {
-			if name = trim(name); name == "" {
-				continue // RFC 9110 section 5.6.1.2
-			}
-			if !isToken(name) || isFraming(name) {
-				return nil, &AnswerError{"bad trailer " + quote(name)}
-			}
-			trailer[textproto.CanonicalMIMEHeaderKey(name)] = nil
+	for name := range grammar.Elements(lists) {
+		if !grammar.IsToken(name) || isFraming(name) {
+			return nil, &AnswerError{"bad trailer " + quote(name)}
 		}
+		trailer[textproto.CanonicalMIMEHeaderKey(name)] = nil
 	}
 	delete(h.fields, "Trailer")
 	return trailer, nil

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/pithead/pithead/gateway/grammar"
 )
 
 // lengthUnknown is the length of a body that goes in chunks.
@@ -49,32 +51,32 @@ func (d *draft) write(req *http.Request, shut bool) error {
 	if method == "" {
 		method = http.MethodGet
 	}
-	if !isToken(method) {
+	if !grammar.IsToken(method) {
 		return &RequestError{"bad method " + strconv.Quote(method)}
 	}
 	target := req.URL.RequestURI()
 	if target[0] != '/' && target != "*" && req.URL.Opaque == "" {
 		return &RequestError{"the target is no path: " + strconv.Quote(target)}
 	}
-	if !consists(target, inTarget) {
+	if !grammar.IsTarget(target) {
 		return &RequestError{"a space or control byte in the target"}
 	}
 	host := req.Host
 	if host == "" {
 		host = req.URL.Host
 	}
-	if host = withoutZone(host); !consists(host, inTarget) {
+	if host = withoutZone(host); !grammar.IsTarget(host) {
 		return &RequestError{"bad Host " + strconv.Quote(host)}
 	}
 	b := append(append(append(d.head, method...), ' '), target...)
 	b = append(append(append(b, " HTTP/1.1\r\nHost: "...), host...), "\r\n"...)
 	for name := range req.Trailer {
-		if !isToken(name) || isFraming(name) {
+		if !grammar.IsToken(name) || isFraming(name) {
 			return &RequestError{"bad trailer " + strconv.Quote(name)}
 		}
 	}
 	b = appendFraming(b, req, method)
-	if shut && !hasToken(req.Header["Connection"], "close") && req.Header["Upgrade"] == nil {
+	if shut && !grammar.HasToken(req.Header["Connection"], "close") && req.Header["Upgrade"] == nil {
 		b = append(b, "Connection: close\r\n"...)
 	}
 	d.head = b
@@ -119,17 +121,17 @@ func (d *draft) fields(h http.Header) error {
 	}
 	slices.Sort(d.keys)
 	for _, name := range d.keys {
-		if !isToken(name) {
+		if !grammar.IsToken(name) {
 			return &RequestError{"bad field name " + strconv.Quote(name)}
 		}
 		for _, value := range h[name] {
-			if !consists(value, inValue) {
+			if !grammar.IsValue(value) {
 				return &RequestError{"a control byte in " + name}
 			}
 			if value == "" && name == "User-Agent" {
 				continue
 			}
-			d.head = append(append(append(append(d.head, name...), ": "...), trim(value)...), "\r\n"...)
+			d.head = append(append(append(append(d.head, name...), ": "...), grammar.Trim(value)...), "\r\n"...)
 		}
 	}
 	return nil

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/pithead/pithead/gateway/grammar"
 )
 
 // awaitSent is how long an answer that is complete waits for the end of its
@@ -205,12 +207,12 @@ func (s *sender) inChunks() error {
 func (s *sender) appendEnd(b []byte) []byte {
 	b = append(b, "0\r\n"...)
 	for _, name := range slices.Sorted(maps.Keys(s.trailer)) {
-		if !isToken(name) || isFraming(name) {
+		if !grammar.IsToken(name) || isFraming(name) {
 			continue
 		}
 		for _, value := range s.trailer[name] {
-			if consists(value, inValue) {
-				b = append(append(append(append(b, name...), ": "...), trim(value)...), "\r\n"...)
+			if grammar.IsValue(value) {
+				b = append(append(append(append(b, name...), ": "...), grammar.Trim(value)...), "\r\n"...)
 			}
 		}
 	}

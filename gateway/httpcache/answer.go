@@ -4,9 +4,10 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/pithead/pithead/gateway/grammar"
 )
 
 // Field is one header field of a stored answer. Requests share its values: a list has
@@ -163,18 +164,16 @@ var keyed = []string{"Host", "X-Forwarded-Host", "X-Forwarded-Proto"}
 // VaryNames are the fields of the request that an answer depends on, sorted. ok is
 // false if that cannot be told, or is too much.
 func VaryNames(h http.Header) (names []string, ok bool) {
-	for _, line := range h["Vary"] {
-		for name := range strings.SplitSeq(line, ",") {
-			name = http.CanonicalHeaderKey(strings.TrimSpace(name))
-			switch {
-			case name == "*":
-				return nil, false
-			case name != "" && !slices.Contains(keyed, name) && !slices.Contains(names, name):
-				names = append(names, name)
-			}
-			if len(names) > maxVary {
-				return nil, false
-			}
+	for name := range grammar.Elements(h["Vary"]) {
+		name = http.CanonicalHeaderKey(name)
+		switch {
+		case name == "*":
+			return nil, false
+		case !slices.Contains(keyed, name) && !slices.Contains(names, name):
+			names = append(names, name)
+		}
+		if len(names) > maxVary {
+			return nil, false
 		}
 	}
 	slices.Sort(names)

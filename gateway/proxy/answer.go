@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/grammar"
 	"github.com/pithead/pithead/gateway/splice"
 )
 
@@ -76,10 +77,8 @@ func (s *relay) passInterim(status int, hints textproto.MIMEHeader) error {
 }
 
 func dropHopByHop(h http.Header) {
-	for _, list := range h["Connection"] {
-		for name := range strings.SplitSeq(list, ",") {
-			h.Del(strings.TrimSpace(name))
-		}
+	for name := range grammar.Elements(h["Connection"]) {
+		h.Del(name)
 	}
 	for _, name := range [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Content-Length"} {
 		delete(h, name)
@@ -165,11 +164,9 @@ func protectEndToEnd(h http.Header) {
 		return
 	}
 	var keep []string
-	for _, list := range lists {
-		for name := range strings.SplitSeq(list, ",") {
-			if name = http.CanonicalHeaderKey(strings.TrimSpace(name)); !endToEnd[name] {
-				keep = append(keep, name)
-			}
+	for name := range grammar.Elements(lists) {
+		if name = http.CanonicalHeaderKey(name); !endToEnd[name] {
+			keep = append(keep, name)
 		}
 	}
 	h["Connection"] = keep

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/grammar"
 )
 
 // wantsUpgrade says whether r asks for the one upgrade that passes, WebSocket.
@@ -23,7 +24,7 @@ func wantsUpgrade(r *http.Request) (bool, error) {
 		}
 	}
 	if r.ProtoMinor == 0 || len(values) != 1 || !strings.EqualFold(values[0], "websocket") ||
-		!hasToken(r.Header["Connection"], "upgrade") {
+		!grammar.HasToken(r.Header["Connection"], "upgrade") {
 		return false, nil
 	}
 	if r.Method != http.MethodGet || hasBody(r) {
@@ -49,18 +50,6 @@ func isProtocols(v string) bool {
 		}
 	}
 	return v != ""
-}
-
-// hasToken says whether the comma-separated lists hold token, in any case.
-func hasToken(lists []string, token string) bool {
-	for _, list := range lists {
-		for item := range strings.SplitSeq(list, ",") {
-			if strings.EqualFold(strings.TrimSpace(item), token) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 func hasBody(r *http.Request) bool {
