@@ -113,8 +113,7 @@ func (c *Cluster) try(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Reque
 	watching := a.follow(req)
 	resp, err = a.transport.RoundTrip(out)
 	watching.end()
-	_, unsent = errors.AsType[*dialError](err)
-	unsent = unsent && !a.send.begun.Load()
+	unsent = err != nil && a.unsent(err)
 	a.send.release(unsent)
 	if err == nil {
 		if err = a.take(req, resp); err == nil {
@@ -126,6 +125,18 @@ func (c *Cluster) try(x *gateway.Exchange, ep *gateway.Endpoint, req *http.Reque
 	a.end(e)
 	return nil, unsent && e.Cause == gateway.CauseNetwork, e
 }
+
+// unsent says that an attempt failed before there was a connection, or within the
+// handshake of TLS. What an endpoint says after that may be its answer to the
+// request, an alert too.
+func (a *attempt) unsent(err error) bool {
+	_, dial := errors.AsType[*dialError](err)
+	return (dial || a.handshaking()) && !a.send.begun.Load()
+}
+
+// handshaking says that the transport has not told of a connection yet, and makes
+// secure ones.
+func (a *attempt) handshaking() bool { return a.x.Anatomy.Opening && a.url.Scheme == "https" }
 
 // settle closes the body that the last attempt has left open for another one.
 func settle(req *http.Request, unsent bool, err error) error {

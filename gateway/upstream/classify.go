@@ -60,7 +60,7 @@ func (a *attempt) blame(err error, p phase) *gateway.Error {
 	if e := neverSent(err); e != nil {
 		return e
 	}
-	if e := connectFailed(err); e != nil {
+	if e := connectFailed(err, a.handshaking()); e != nil {
 		return e
 	}
 	if isReset(err) {
@@ -105,8 +105,8 @@ func (a *attempt) late() gateway.Cause {
 }
 
 // connectFailed knows the errors of name resolution, dialling and TLS: no byte
-// of the request has left.
-func connectFailed(err error) *gateway.Error {
+// of the request has left. A connection that breaks in the handshake has no type.
+func connectFailed(err error, handshaking bool) *gateway.Error {
 	if dial, ok := errors.AsType[*dialError](err); ok {
 		if _, denied := errors.AsType[*deniedError](dial.err); denied {
 			return &gateway.Error{Status: http.StatusBadGateway, Reason: "upstream_denied", Msg: "the service could not be reached", Cause: gateway.CauseNetwork, Err: err}
@@ -116,7 +116,7 @@ func connectFailed(err error) *gateway.Error {
 		}
 		return &gateway.Error{Status: http.StatusServiceUnavailable, Reason: "connect_failed", Msg: "the service could not be reached", Cause: gateway.CauseNetwork, Err: err}
 	}
-	if isTLS(err) {
+	if isTLS(err) || handshaking && isReset(err) {
 		return &gateway.Error{Status: http.StatusBadGateway, Reason: "upstream_tls", Msg: "no secure connection to the service", Cause: gateway.CauseNetwork, Err: err}
 	}
 	return nil
