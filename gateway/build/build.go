@@ -27,13 +27,11 @@ import (
 	"github.com/pithead/pithead/gateway/config"
 	"github.com/pithead/pithead/gateway/httpcache"
 	"github.com/pithead/pithead/gateway/keep"
-	"github.com/pithead/pithead/gateway/kind"
 	"github.com/pithead/pithead/gateway/limitview"
 	"github.com/pithead/pithead/gateway/obs"
 	"github.com/pithead/pithead/gateway/pace"
 	"github.com/pithead/pithead/gateway/proxy"
 	"github.com/pithead/pithead/gateway/upstream"
-	"github.com/pithead/pithead/middleware"
 )
 
 // Env is what outlives every snapshot of a process.
@@ -57,13 +55,13 @@ type compiler struct {
 	cfg      *config.Config
 	scope    *keep.Scope
 	clusters map[string]*upstream.Cluster
-	kept     map[*config.Upstream][]string                          // as in Snapshot
-	own      *upstream.Own                                          // where the process listens; set when a snapshot starts
-	watches  *discovery.Watches                                     // that upstreams share
-	blocks   map[string]kind.Settings[middleware.Env, gateway.Step] // the named ones without a mistake
-	built    []*compiledRoute                                       // what the snapshot holds of routes
-	used     map[string]bool                                        // upstreams that a route may send to
-	pages    gateway.Pages                                          // of the top level; nil for none
+	kept     map[*config.Upstream][]string // as in Snapshot
+	own      *upstream.Own                 // where the process listens; set when a snapshot starts
+	watches  *discovery.Watches            // that upstreams share
+	blocks   map[string]namedBlock         // those of which enough could be understood
+	built    []*compiledRoute              // what the snapshot holds of routes
+	used     map[string]bool               // upstreams that a route may send to
+	pages    gateway.Pages                 // of the top level; nil for none
 	errs     config.Errors
 
 	meanings     map[string]meaning // of the blocks under `middleware`
@@ -127,6 +125,7 @@ func Mistakes(cfg *config.Config, found error, env Env) error {
 	c.namedBlocks()
 	c.errorPages()
 	c.built, _ = c.routes(http.NotFoundHandler())
+	c.table()
 	c.registration()
 	told := make(map[config.Pos]bool, len(errs))
 	for _, e := range errs {
@@ -141,7 +140,7 @@ func newCompiler(cfg *config.Config, env Env) *compiler {
 	c := &compiler{
 		Env: env, old: env.Old, cfg: cfg, meanings: make(map[string]meaning), scope: env.Pool.Scope(), clusters: make(map[string]*upstream.Cluster),
 		kept:   make(map[*config.Upstream][]string),
-		blocks: make(map[string]kind.Settings[middleware.Env, gateway.Step]), used: make(map[string]bool),
+		blocks: make(map[string]namedBlock), used: make(map[string]bool),
 	}
 	if env.Old != nil {
 		c.pace = pace.New()

@@ -1,6 +1,9 @@
 package build
 
-import "github.com/pithead/pithead/middleware"
+import (
+	"github.com/pithead/pithead/gateway/config"
+	"github.com/pithead/pithead/middleware"
+)
 
 // errorPages reads the pages of the top level.
 func (c *compiler) errorPages() {
@@ -8,13 +11,13 @@ func (c *compiler) errorPages() {
 	if b == nil {
 		return
 	}
-	var pages middleware.ErrorPagesConfig
-	err := b.Decode(&pages)
-	if err == nil {
-		c.pagesMeaning = meaningOf(b, pages)
-		c.pages, err = middleware.NewErrorPages(pages, b.Dir())
-	}
-	if err != nil {
-		c.errs = append(c.errs, b.Errors(err)...)
-	}
+	c.judge(b, func(b *config.Block) error {
+		var pages middleware.ErrorPagesConfig
+		err := b.Decode(&pages)
+		if err == nil {
+			c.pagesMeaning = meaningOf(b, pages)
+			c.pages, err = middleware.NewErrorPages(pages, b.Dir())
+		}
+		return err
+	})
 }

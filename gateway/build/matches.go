@@ -20,6 +20,9 @@ func (c *compiler) table() (*route.Table, []matchOf) {
 	places := make([]route.Place, 0, len(c.cfg.Routes))
 	from := make([]matchOf, 0, len(c.cfg.Routes))
 	for i, r := range c.cfg.Routes {
+		if c.cfg.UnsureOf(r, "match") {
+			continue
+		}
 		for j := range r.Match {
 			places, from = append(places, route.Place{Key: &r.Match[j], Route: i}), append(from, matchOf{i, j})
 		}

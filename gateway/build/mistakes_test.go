@@ -271,7 +271,7 @@ func TestAllMistakesAtOnce(t *testing.T) {
 		`middleware: {lost: {prob: {}}}`,
 	))).With(routes, []byte(lines(
 		`routes:`,
-		`  - {match: {prefix: /1}, to: a, use: [{probe: {nme: x}}, {probe: {reject: never asked}}, nobody]}`,
+		`  - {match: {prefix: /1}, to: a, use: [{probe: {nme: x}}, {probe: {reject: also asked}}, nobody]}`,
 		`  - {match: {prefix: /2}, to: c, use: [{probe: {ask: b}}, {probe: {reject: asked, at: reject}}, lost]}`,
 		`  - {match: {prefix: /3, headers: {host: x}}, to: c}`,
 	))))
@@ -294,7 +294,8 @@ func TestAllMistakesAtOnce(t *testing.T) {
 		`pithead.yaml:4:100: open no.pem: no such file or directory`,
 		`pithead.yaml:6:21: unknown middleware "prob" (did you mean "probe"?)`,
 		`routes.yaml:2:49: unknown key "nme" (did you mean "name"?)`,
-		"routes.yaml:2:91: no block named \"nobody\" under `middleware`",
+		`routes.yaml:2:60: also asked`,
+		"routes.yaml:2:90: no block named \"nobody\" under `middleware`",
 		`routes.yaml:3:76: asked`,
 		`routes.yaml:4:26: the host is matched by host, not as a header`,
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/pithead/pithead/discovery"
+	"github.com/pithead/pithead/gateway/config"
 	"github.com/pithead/pithead/gateway/keep"
 )
 
@@ -19,21 +20,22 @@ func (c *compiler) registration() *discovery.Registration {
 	if block == nil || !ok {
 		return nil
 	}
-	settings, err := k.Decode(block.DecodePart)
-	if err != nil {
-		return nil // upstreams has told it
-	}
-	conf, _ := settings.Value.(discovery.ConsulConfig)
-	if conf.Register == nil {
-		return nil
-	}
 	port, log := c.onlyPort(), c.Log // not c: the registration outlives it
-	key := fmt.Sprintf("registration/%s/%d", block.Fingerprint(), port)
-	r, err := keep.Get(c.scope, key, func() (*discovery.Registration, error) { return conf.Registration(port, log) })
-	if err != nil {
-		c.errs = append(c.errs, block.Errors(err)...)
-	}
-	return r
+	var made *discovery.Registration
+	c.judge(block, func(block *config.Block) error {
+		settings, err := k.Decode(block.DecodePart)
+		if err != nil {
+			return err
+		}
+		conf, _ := settings.Value.(discovery.ConsulConfig)
+		if conf.Register == nil {
+			return nil
+		}
+		key := fmt.Sprintf("registration/%s/%d", block.Fingerprint(), port)
+		made, err = keep.Get(c.scope, key, func() (*discovery.Registration, error) { return conf.Registration(port, log) })
+		return err
+	})
+	return made
 }
 
 // onlyPort is the port of all listeners together, 0 if there are several or none

@@ -103,9 +103,8 @@ func (r *compiledRoute) release() error {
 
 // finder finds upstreams for the steps of one route while they are built.
 type finder struct {
-	c      *compiler
-	asked  map[string]*upstream.Cluster
-	missed bool // an upstream was asked for that has mistakes of its own
+	c     *compiler
+	asked map[string]*upstream.Cluster
 }
 
 func (f *finder) upstream(name string) (gateway.Cluster, bool) {
@@ -114,11 +113,23 @@ func (f *finder) upstream(name string) (gateway.Cluster, bool) {
 	}
 	cluster, ok := f.c.clusters[name]
 	f.asked[name] = cluster
-	if !ok {
-		f.missed = f.missed || f.c.cfg.Upstreams[name] != nil
-		return nil, false // no nil *Cluster in an interface
+	switch {
+	case ok && !f.c.partial:
+		return cluster, true
+	case f.c.cfg.Upstreams[name] != nil || f.c.cfg.Lost("upstreams", name):
+		return f.c.standIn(name), true
 	}
-	return cluster, true
+	return nil, false // no nil *Cluster in an interface
+}
+
+// target is the upstream of the route itself; nil if it has none. An unknown one has
+// been reported.
+func (f *finder) target(name string) gateway.Cluster {
+	to, ok := f.upstream(name)
+	if !ok && name != "" {
+		return f.c.standIn(name)
+	}
+	return to
 }
 
 var pathType = reflect.TypeFor[kind.Path]()

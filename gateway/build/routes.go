@@ -101,11 +101,40 @@ func (c *compiler) route(r *config.Route, core http.Handler) *compiledRoute {
 // not to show only when the first route uses it.
 func (c *compiler) namedBlocks() {
 	for _, name := range slices.Sorted(maps.Keys(c.cfg.Middleware)) {
-		if settings, ok := decodeBlock(c, middleware.Kinds, c.cfg.Middleware[name], nil); ok {
-			c.blocks[name] = settings
-			c.meanings[name] = meaningOf(c.cfg.Middleware[name], settings.Value)
+		b := c.cfg.Middleware[name]
+		k, ok := kindIn(c, middleware.Kinds, b)
+		if !ok {
+			continue
+		}
+		c.blocks[name] = c.namedBlock(k, b)
+		if known := c.blocks[name]; known.whole {
+			c.meanings[name] = meaningOf(b, known.settings.Value)
 		}
 	}
+}
+
+// namedBlock is a block under `middleware` and its settings, as far as they are good.
+type namedBlock struct {
+	block    *config.Block // without the settings that have been complained of
+	settings *stepSettings // nil when too little is left
+	whole    bool          // nothing has been complained of
+}
+
+type (
+	stepKind     = kind.Kind[middleware.Env, gateway.Step]
+	stepSettings = kind.Settings[middleware.Env, gateway.Step]
+)
+
+func (c *compiler) namedBlock(k *stepKind, b *config.Block) namedBlock {
+	known := namedBlock{block: b}
+	known.whole = c.judge(b, func(b *config.Block) error {
+		settings, err := k.Decode(b.Decode)
+		if err == nil {
+			known.block, known.settings = b, &settings
+		}
+		return err
+	})
+	return known
 }
 
 // chain builds the steps of a route and checks their order: a step that needs
@@ -114,10 +143,11 @@ func (c *compiler) chain(r *config.Route, rt *compiledRoute) []namedStep {
 	var steps []namedStep
 	proven := make(map[gateway.Identity]bool)
 	ordinals := make(map[string]int) // of the blocks without a name, by kind
-	whole := true                    // no step is missing that might have proven something
-	chosen := false                  // the arm, by a canary
-	before := make(map[string]bool)  // kinds
-	answers := false                 // some step, by itself
+	// whole is that no step is missing which might have proven something.
+	whole := !c.cfg.UnsureOf(r, "use")
+	chosen := false                 // the arm, by a canary
+	before := make(map[string]bool) // kinds
+	answers := false                // some step, by itself
 	for _, b := range r.Use {
 		step, ok := c.step(r, rt, b, ordinals)
 		if !ok {
@@ -148,7 +178,7 @@ func (c *compiler) chain(r *config.Route, rt *compiledRoute) []namedStep {
 	if r.Public && whole {
 		c.public(r, steps)
 	}
-	if r.To == "" && !answers && whole && !c.partial {
+	if r.To == "" && !answers && whole && !c.cfg.UnsureOf(r, "to") {
 		c.fail(&r.To, "a route needs `to`, or `respond`, `redirect` or `mock` in `use`")
 	}
 	return steps
@@ -162,36 +192,45 @@ func (c *compiler) kindOf(b *config.Block) string {
 	return b.Kind
 }
 
-// step builds one entry of `use`.
-func (c *compiler) step(r *config.Route, rt *compiledRoute, b *config.Block, ordinals map[string]int) (namedStep, bool) {
-	block, key, settings, ok := c.block(r, b, ordinals)
-	find := &finder{c: c, asked: rt.asked}
-	to, built := find.upstream(r.To)
-	if !ok || !built && (r.To != "" || c.partial) {
-		return namedStep{}, false // what is missing has been reported
-	}
-	if block == b {
-		if paths := filesIn(settings.Value); len(paths) > 0 { // read before the step reads them: a change in between is seen
-			rt.reads = append(rt.reads, reading{paths, contentOf(paths)})
-		}
-	}
-	step, err := settings.Build(middleware.Env{
-		Route: r.Name, Match: matchFor(r), To: to, Upstream: find.upstream,
-		Key: key, Keep: rt.scope, Metrics: func() *obs.Route { return rt.metrics }, Process: c.Metrics,
-		Dir: block.Dir(), Pages: c.pages, Log: c.Log.With("route", r.Name, "middleware", b.Kind),
-	})
-	if err != nil {
-		mistakes := block.Errors(err)
-		if c.cfg.Closed(mistakes) {
-			return namedStep{closedStep, b.Kind}, true
-		}
-		if !find.missed { // otherwise the error is a consequence of one that has been reported
-			c.errs = append(c.errs, mistakes...)
-		}
+// step builds one entry of `use`. What is missing has been reported when it is not ok.
+func (c *compiler) step(r *config.Route, rt *compiledRoute, b *config.Block, ordinals map[string]int) (step namedStep, ok bool) {
+	from, key, ok := c.block(r, b, ordinals)
+	if !ok {
 		return namedStep{}, false
 	}
-	c.warn(block, step.Warnings)
-	return namedStep{step, b.Kind}, true
+	k, _ := middleware.Kinds.Get(from.block.Kind)
+	find := &finder{c: c, asked: rt.asked}
+	env := middleware.Env{
+		Route: r.Name, Match: matchFor(r), To: find.target(r.To), Upstream: find.upstream,
+		Key: key, Keep: rt.scope, Metrics: func() *obs.Route { return rt.metrics }, Process: c.Metrics,
+		Dir: from.block.Dir(), Pages: c.pages, Log: c.Log.With("route", r.Name, "middleware", b.Kind),
+	}
+	step.name = b.Kind
+	ok = c.judge(from.block, func(block *config.Block) error {
+		settings := from.settings
+		if settings == nil || block != from.block {
+			decoded, err := k.Decode(block.Decode)
+			if err != nil {
+				return err
+			}
+			settings = &decoded
+		}
+		if block == b {
+			if paths := filesIn(settings.Value); len(paths) > 0 { // read before the step reads them: a change in between is seen
+				rt.reads = append(rt.reads, reading{paths, contentOf(paths)})
+			}
+		}
+		built, err := settings.Build(env)
+		if err != nil && c.cfg.Closed(block.Errors(err)) {
+			built, err = closedStep, nil
+		}
+		step.Step = built
+		return err
+	}) && from.whole
+	if ok {
+		c.warn(from.block, step.Warnings)
+	}
+	return step, ok
 }
 
 // warn passes on what a step has to say to the operator. A named block says it once,
@@ -223,20 +262,20 @@ var closedStep = gateway.Step{
 
 // block finds what an entry of `use` stands for: a named block, or a kind with
 // its settings or its defaults. key is its name for what it keeps.
-func (c *compiler) block(r *config.Route, b *config.Block, ordinals map[string]int) (
-	block *config.Block, key string, settings kind.Settings[middleware.Env, gateway.Step], ok bool,
-) {
-	if named, isNamed := c.cfg.Middleware[b.Kind]; b.Ref && isNamed {
-		settings, ok = c.blocks[b.Kind]
-		return named, "middleware/" + b.Kind, settings, ok
+func (c *compiler) block(r *config.Route, b *config.Block, ordinals map[string]int) (block namedBlock, key string, ok bool) {
+	if _, isNamed := c.cfg.Middleware[b.Kind]; b.Ref && isNamed {
+		block = c.blocks[b.Kind]
+		return block, "middleware/" + b.Kind, block.settings != nil
 	}
 	if _, isKind := middleware.Kinds.Get(b.Kind); b.Ref && !isKind {
-		c.wrong(b, "no block named %q under `middleware`%s", b.Kind,
-			config.Suggest(b.Kind, slices.AppendSeq(middleware.Kinds.Names(), maps.Keys(c.cfg.Middleware))))
-		return b, "", settings, false
+		if !c.cfg.Lost("middleware", b.Kind) {
+			c.wrong(b, "no block named %q under `middleware`%s", b.Kind,
+				config.Suggest(b.Kind, slices.AppendSeq(middleware.Kinds.Names(), maps.Keys(c.cfg.Middleware))))
+		}
+		return block, "", false
 	}
+	_, ok = kindIn(c, middleware.Kinds, b)
 	key = fmt.Sprintf("route/%s/%s/%d", r.Name, b.Kind, ordinals[b.Kind])
 	ordinals[b.Kind]++
-	settings, ok = decodeBlock(c, middleware.Kinds, b, nil)
-	return b, key, settings, ok
+	return namedBlock{block: b, whole: true}, key, ok
 }

@@ -20,11 +20,6 @@ import (
 // an upstream leaves its endpoints, connections and health as they are, and one
 // that changes only its policy or timeouts keeps the known endpoints.
 func (c *compiler) upstreams() {
-	if k, ok := discovery.Kinds.Get(consulKind); ok && c.cfg.Consul != nil {
-		if _, err := k.Decode(c.cfg.Consul.DecodePart); err != nil { // nobody need inherit it
-			c.errs = append(c.errs, c.cfg.Consul.Errors(err)...)
-		}
-	}
 	// Neither of these can fail. The scope holds both even if it takes all clusters over.
 	c.own, _ = keep.Get(c.scope, "own", func() (*upstream.Own, error) { return new(upstream.Own), nil })
 	log := c.Log // not c: the watches outlive it
@@ -142,17 +137,15 @@ const consulKind = "consul"
 
 // feed is the feed of an upstream, and what it is kept under.
 func (c *compiler) feed(name string, u *config.Upstream) (feed *upstream.Feed, key string) {
-	settings, ok := decodeBlock(c, discovery.Kinds, u.Discover, c.inherit(u.Discover))
-	if !ok {
-		return nil, ""
+	if u.Discover == nil {
+		return nil, "" // it has been reported
 	}
 	log, metrics := c.Log.With("upstream", name), c.Metrics // not c: the feed outlives it
-	source, err := settings.Build(discovery.Env{
+	source, ok := built(c, discovery.Kinds, u.Discover.Over(c.inherit(u.Discover)), discovery.Env{
 		Upstream: name, Dir: u.Discover.Dir(), Log: log, Watches: c.watches, Failed: func(error) { metrics.DiscoveryFailed(name) },
 		Skipped: func(n int) { metrics.DiscoverySkipped(name, n) },
 	})
-	if err != nil {
-		c.errs = append(c.errs, u.Discover.Over(c.inherit(u.Discover)).Errors(err)...)
+	if !ok {
 		return nil, ""
 	}
 	key = fmt.Sprintf("feed/%s/%s", name, u.Discover.Over(c.inherit(u.Discover)).Fingerprint())
@@ -169,31 +162,36 @@ func (c *compiler) inherit(b *config.Block) *config.Block {
 }
 
 func (c *compiler) policy(name string, u *config.Upstream) gateway.Policy {
-	settings, ok := decodeBlock(c, balance.Kinds, u.Balance, nil)
-	if !ok {
-		return nil
-	}
-	policy, err := settings.Build(balance.Env{Upstream: name})
-	if err != nil {
-		c.errs = append(c.errs, u.Balance.Errors(err)...)
-		return nil
-	}
+	policy, _ := built(c, balance.Kinds, u.Balance, balance.Env{Upstream: name})
 	return policy
 }
 
-// decodeBlock finds the kind of a block in its table and decodes the settings,
-// those of base (which may be nil) first.
-func decodeBlock[E, T any](c *compiler, table *kind.Table[E, T], b, base *config.Block) (kind.Settings[E, T], bool) {
+// kindIn finds the kind of a block in its table.
+func kindIn[E, T any](c *compiler, table *kind.Table[E, T], b *config.Block) (*kind.Kind[E, T], bool) {
 	k, ok := table.Get(b.Kind)
 	if !ok {
 		c.wrong(b, "unknown %s %q%s", table.Noun(), b.Kind, config.Suggest(b.Kind, table.Names()))
-		return kind.Settings[E, T]{}, false
 	}
-	settings, err := k.Decode(b.Over(base).Decode)
-	if err != nil {
-		c.errs = append(c.errs, b.Errors(err)...)
+	return k, ok
+}
+
+// built is what a block stands for in its table.
+func built[E, T any](c *compiler, table *kind.Table[E, T], b *config.Block, env E) (made T, ok bool) {
+	k, ok := kindIn(c, table, b)
+	if !ok {
+		return made, false
 	}
-	return settings, err == nil
+	ok = c.judge(b, func(b *config.Block) error {
+		settings, err := k.Decode(b.Decode)
+		if err == nil {
+			made, err = settings.Build(env)
+		}
+		return err
+	})
+	if !ok {
+		return *new(T), false
+	}
+	return made, true
 }
 
 // upstreamTLS reads the certificates of an upstream. key changes with their

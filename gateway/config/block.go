@@ -21,6 +21,9 @@ type Block struct {
 	home *home
 	slot slot // the settings; the key is that of the kind
 	base *Block
+
+	gone   []gone // what Less has left out
+	around []spot // of what it has been left out of
 }
 
 // block decodes a bare name or {kind: settings}.
@@ -96,9 +99,14 @@ func (b *Block) Decode(into any) error { return b.decode(into, false) }
 func (b *Block) DecodePart(into any) error { return b.decode(into, true) }
 
 func (b *Block) decode(into any, part bool) error {
+	var errs Errors
 	if b.base != nil {
 		if err := b.base.decode(into, true); err != nil {
-			return err
+			found, placed := errors.AsType[Errors](err)
+			if !placed {
+				return err
+			}
+			errs, part = found, true // incomplete settings are not judged
 		}
 	}
 	v := reflect.ValueOf(into)
@@ -108,18 +116,22 @@ func (b *Block) decode(into any, part bool) error {
 	doc := b.doc()
 	d := decoder{doc: doc, part: part, from: b, failed: make(map[string]bool)}
 	d.value(v.Elem(), b.slot)
-	return doc.finish(doc.certain(d.errs)).asError()
+	return append(errs, doc.finish(doc.certain(d.errs))...).asError()
 }
 
 // Errors gives the mistakes that err tells, those of kind.At among them, their
 // places in the block. Paths that a block does not have point at what comes
 // nearest.
 func (b *Block) Errors(err error) Errors {
-	if placed, ok := errors.AsType[Errors](err); ok {
-		return placed
+	errs, placed := errors.AsType[Errors](err)
+	if !placed {
+		doc := b.doc()
+		errs = doc.finish(doc.settingErrors(b.find, err)).sorted()
 	}
-	doc := b.doc()
-	return doc.finish(doc.settingErrors(b.find, err)).sorted()
+	if len(b.gone) == 0 {
+		return errs
+	}
+	return slices.DeleteFunc(slices.Clone(errs), b.follows)
 }
 
 // find looks for a setting in the block and then in what it is laid over.

@@ -90,7 +90,7 @@ func (c *Config) checkTargets() (errs Errors) {
 		if r == nil || r.To == "" {
 			continue
 		}
-		if _, ok := c.Upstreams[r.To]; !ok {
+		if _, ok := c.Upstreams[r.To]; !ok && !c.Lost("upstreams", r.To) {
 			errs = append(errs, c.Errorf(&r.To, "unknown upstream %q%s", r.To, Suggest(r.To, keys(c.Upstreams))))
 		}
 	}
@@ -192,7 +192,7 @@ func (c *Config) checkListeners() (errs Errors) {
 		}
 		for i := range r.Match {
 			for j, name := range r.Match[i].Listeners {
-				if !slices.Contains(known, name) {
+				if !slices.Contains(known, name) && !c.Lost("listeners", name) {
 					errs = append(errs, c.Errorf(&r.Match[i].Listeners[j], "unknown listener %q%s", name, Suggest(name, known)))
 				}
 			}

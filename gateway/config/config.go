@@ -22,6 +22,11 @@ type Config struct {
 
 	doc  *document
 	root slot
+
+	failed map[string]bool // as in decoder
+	places map[*Route]int  // in the files; only of a configuration with mistakes
+	lacks  map[string]bool // keys of the top level that have been misspelt in a route file
+	unread bool            // a file could not be read, so anything may be missing
 }
 
 // Load reads and parses a configuration.
@@ -47,20 +52,20 @@ func Parse(f *Files) (*Config, error) {
 func (f *Files) decode(open func(sealed string) (string, error), closed bool) (*Config, error) {
 	doc := newDocument(f.files, f.pacer())
 	doc.open, doc.standIns = open, closed
-	errs := f.bad.clone()
+	errs, unread := f.bad.clone(), false
 	for _, s := range f.files {
 		tree, bad := s.resolve(doc.expand)
+		if tree == nil { // the others are read all the same
+			tree = &node{kind: mappingNode, file: s, at: place{1, 1}, size: 1, broken: true}
+			unread = true
+		}
 		doc.trees = append(doc.trees, tree)
 		errs = append(errs, bad...)
 	}
-	if len(errs) > 0 {
-		// A file that cannot be read would be blamed for all that others expect of it.
-		return nil, doc.finish(errs).asError()
-	}
-	tree, bad := join(doc.trees)
+	j := join(doc.trees)
 	doc.take()
-	d := decoder{doc: doc, errs: append(errs, bad...), failed: make(map[string]bool)}
-	c := &Config{doc: doc, root: slot{node: tree}}
+	d := decoder{doc: doc, errs: append(errs, j.errs...), failed: make(map[string]bool)}
+	c := &Config{doc: doc, root: slot{node: j.root}, failed: d.failed, lacks: j.lacks, unread: unread || len(f.bad) > 0}
 	c.decode(&d)
 	d.errs = append(d.errs, c.check(d.failed)...)
 	err := doc.finish(doc.certain(d.errs)).asError()
@@ -76,6 +81,36 @@ func (f *Files) decode(open func(sealed string) (string, error), closed bool) (*
 	}
 	c.Warnings = doc.finish(slices.Concat(doc.warnings, f.idle.clone())).sorted()
 	return c, nil
+}
+
+// Lost says whether something that others name, and that is not there, may only have
+// been misspelt, or stand in a file that cannot be read. list is "upstreams",
+// "middleware" or "listeners".
+func (c *Config) Lost(list, name string) bool {
+	return c.unread || c.lacks[list] || c.Unsure(list+"."+name)
+}
+
+// Unsure says whether a setting, something in it or what it stands in has been
+// complained of. path is like "upstreams.app.arms".
+func (c *Config) Unsure(path string) bool { return unsure(c.failed, path) }
+
+// UnsureOf is Unsure for a setting of a route.
+func (c *Config) UnsureOf(r *Route, key string) bool {
+	i, known := c.places[r]
+	return known && c.Unsure("routes["+strconv.Itoa(i)+"]."+key)
+}
+
+// unsure says whether the setting, or what it stands in, has been complained of.
+func unsure(failed map[string]bool, path string) bool {
+	if _, known := failed[path]; known {
+		return true
+	}
+	for i, c := range path {
+		if (c == '.' || c == '[') && failed[path[:i]] {
+			return true
+		}
+	}
+	return false
 }
 
 // Pos is where a setting stands. field points to it: &route.To, or route itself

@@ -65,15 +65,9 @@ func (d *decoder) unsure(path string) {
 // nothing.
 func (d *decoder) follows(path, msg string) bool {
 	full := joinPath(d.name(), path)
-	if _, unsure := d.failed[full]; unsure {
+	if unsure(d.failed, full) {
 		return true
 	}
-	for i, c := range full {
-		if (c == '.' || c == '[') && d.failed[full[:i]] {
-			return true
-		}
-	}
-	notInKey := func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') && (r < '0' || r > '9') }
 	for word := range strings.FieldsFuncSeq(msg, notInKey) {
 		if len(word) > 2 && d.failed[joinPath(d.name(), word)] { // shorter ones are English
 			return true
@@ -107,6 +101,11 @@ func joinPath(base, path string) string {
 
 // value decodes s into v, which must be addressable.
 func (d *decoder) value(v reflect.Value, s slot) {
+	if s.node.kind == nullNode && s.node.broken {
+		d.unsure(d.name())
+		d.failed[d.name()] = true
+		return
+	}
 	if s.node.kind == nullNode {
 		d.fail(s.errorf("%s has no value; give it one or remove it", cmp.Or(d.name(), "the file")))
 		return
@@ -245,6 +244,9 @@ func (d *decoder) structure(v reflect.Value, s slot) {
 	for _, f := range info {
 		switch {
 		case given[f.name]:
+		case s.node.broken: // it may be what could not be read
+			d.unsure(joinPath(d.name(), f.name))
+			d.failed[joinPath(d.name(), f.name)] = true
 		case f.required && !d.part:
 			e := s.errorf("%s%q is required", d.where(), f.name)
 			d.in(f.name, func() { d.fail(e) })

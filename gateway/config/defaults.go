@@ -33,8 +33,12 @@ func (s *Shutdown) SetDefaults() {
 // more mistakes meets no nil and no word that has been complained of.
 func (c *Config) prune() {
 	maps.DeleteFunc(c.Listeners, func(_ string, l *Listener) bool { return l == nil })
-	maps.DeleteFunc(c.Upstreams, func(_ string, u *Upstream) bool { return u == nil || u.Discover == nil })
+	maps.DeleteFunc(c.Upstreams, func(_ string, u *Upstream) bool { return u == nil })
 	maps.DeleteFunc(c.Middleware, func(_ string, b *Block) bool { return b == nil })
+	c.places = make(map[*Route]int, len(c.Routes))
+	for i, r := range c.Routes {
+		c.places[r] = i
+	}
 	c.Routes = slices.DeleteFunc(c.Routes, func(r *Route) bool { return r == nil })
 	for _, r := range c.Routes {
 		without(&r.Use, func(b *Block) bool { return b == nil })

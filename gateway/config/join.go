@@ -16,6 +16,7 @@ var routeFileKeys = []string{"upstreams", "middleware", "routes"}
 type joiner struct {
 	root  *node
 	lists map[string]*joined // by the key of the process file; what no route file adds to is not in it
+	lacks map[string]bool    // keys of which something could not be understood
 	errs  Errors
 }
 
@@ -27,11 +28,11 @@ type joined struct {
 
 // join makes one tree of the process file and the route files. Values keep the
 // file they stand in.
-func join(trees []*node) (root *node, errs Errors) {
+func join(trees []*node) *joiner {
 	first := *trees[0]
-	j := joiner{root: &first, lists: make(map[string]*joined)}
+	j := &joiner{root: &first, lists: make(map[string]*joined), lacks: make(map[string]bool)}
 	if first.kind != mappingNode {
-		return j.root, nil // the decoder says so
+		return j // the decoder says so
 	}
 	first.entries = slices.Clone(first.entries)
 	for _, tree := range trees[1:] {
@@ -43,7 +44,7 @@ func join(trees []*node) (root *node, errs Errors) {
 			j.adopt(&tree.entries[i])
 		}
 	}
-	return j.root, j.errs
+	return j
 }
 
 // adopt adds one entry of a route file to the tree of the process file.
@@ -52,6 +53,9 @@ func (j *joiner) adopt(e *entry) {
 		hint := Suggest(e.key, routeFileKeys)
 		if _, known := fieldsOf(rootType).byName(e.key); known {
 			hint = "; it belongs into the process file"
+		}
+		if meant := nearest(e.key, routeFileKeys); meant != "" {
+			j.lacks[meant] = true
 		}
 		j.errs = append(j.errs, e.value.file.errorAt(e.at, "a route file holds only upstreams, middleware and routes, not %q%s", e.key, hint))
 		return
@@ -70,6 +74,7 @@ func (j *joiner) adopt(e *entry) {
 		if e.key == "routes" {
 			want = "list"
 		}
+		j.lacks[e.key] = true
 		j.errs = append(j.errs, slot{e.value, e}.errorf("%s: want a %s, not %s", e.key, want, e.value.what()))
 	}
 }

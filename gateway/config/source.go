@@ -134,7 +134,7 @@ func (r *resolver) scalar(n *node) *node {
 	out.resolved = true
 	if err := r.expand(&out); err != nil {
 		r.errs = append(r.errs, out.errorf("%v", err))
-		out.kind = nullNode
+		out.kind, out.broken = nullNode, true
 	}
 	return &out
 }

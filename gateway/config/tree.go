@@ -39,6 +39,7 @@ type node struct {
 	fromFiles []hidden // the parts of text that stand in files of their own, or are sealed
 	sealed    bool     // some of text was sealed
 	resolved  bool     // a copy, made for one configuration, with something expanded in it
+	broken    bool     // something of it could not be read, and has been complained of
 
 	entries []entry
 	items   []*node
@@ -133,7 +134,10 @@ func (s *sourceFile) read(p *pace.Pacer) (root *node, errs Errors) {
 			root = b.build(doc.Body, 0)
 		}
 	}
-	if root == nil {
+	switch {
+	case b.aliased > maxAliased:
+		return nil, b.errs // nobody meant what would be found wrong in it
+	case root == nil:
 		b.fail(s.errorAt(place{1, 1}, "the file holds nothing"))
 	}
 	return root, b.errs
@@ -162,7 +166,7 @@ func (b *treeBuilder) fail(e *Error) { b.errs = append(b.errs, e) }
 func (b *treeBuilder) build(n ast.Node, depth int) *node {
 	if depth > maxDepth {
 		b.fail(b.file.errorAt(at(n.GetToken()), "nested deeper than %d levels", maxDepth))
-		return b.leaf(n, nullNode)
+		return b.lost(n)
 	}
 	switch v := n.(type) {
 	case *ast.MappingNode:
@@ -201,7 +205,14 @@ func (b *treeBuilder) build(n ast.Node, depth int) *node {
 		return out
 	}
 	b.fail(b.file.errorAt(at(n.GetToken()), "%s has no use here", n.Type()))
-	return b.leaf(n, nullNode)
+	return b.lost(n)
+}
+
+// lost stands for a value that has been complained of.
+func (b *treeBuilder) lost(n ast.Node) *node {
+	out := b.leaf(n, nullNode)
+	out.broken = true
+	return out
 }
 
 func (b *treeBuilder) leaf(n ast.Node, kind nodeKind) *node {
@@ -222,10 +233,10 @@ func (b *treeBuilder) alias(v *ast.AliasNode) *node {
 	target, ok := b.anchors[name]
 	if !ok {
 		b.fail(b.file.errorAt(at(v.GetToken()), "no anchor &%s stands before this alias%s", name, Suggest(name, keys(b.anchors))))
-		return b.leaf(v, nullNode)
+		return b.lost(v)
 	}
 	if !b.take(v, target.size) {
-		return b.leaf(v, nullNode)
+		return b.lost(v)
 	}
 	return target
 }
@@ -267,6 +278,7 @@ func (b *treeBuilder) add(out *node, seen map[string]int, key ast.MapKeyNode, va
 	e := entry{key: tk.Value, at: at(tk), value: value}
 	if _, ok := key.(ast.ScalarNode); !ok || tk.Type == token.AnchorType || tk.Type == token.AliasType {
 		b.fail(b.file.errorAt(e.at, "a key must be plain text"))
+		out.broken = true
 		return
 	}
 	i, taken := seen[e.key]
@@ -291,6 +303,7 @@ func (b *treeBuilder) merge(out *node, seen map[string]int, v *ast.MappingValueN
 	for _, m := range from {
 		if m.kind != mappingNode {
 			b.fail(b.file.errorAt(at(v.Key.GetToken()), "<< takes an alias of a map, or a list of such aliases"))
+			out.broken = true
 			return
 		}
 		for _, e := range m.entries {
