@@ -50,22 +50,21 @@ func parseTargets(path string, configs []TargetConfig) ([]gateway.Target, error)
 	for i, c := range configs {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		addr, err := parseAddress(c.Address)
-		if err != nil {
+		before, taken := first[addr]
+		switch {
+		case err != nil:
 			errs = append(errs, kind.At(at+".address", "%w", err))
-			continue
-		}
-		if before, taken := first[addr]; taken {
+		case taken:
 			errs = append(errs, kind.At(at+".address", "%s is also %s[%d]", addr, path, before))
-			continue
+		default:
+			first[addr] = i
 		}
-		first[addr] = i
 		weight := 1
 		if c.Weight != nil {
 			weight = *c.Weight
 		}
 		if weight < 1 || weight > 100 {
 			errs = append(errs, kind.At(at+".weight", "must be 1 to 100, not %d", weight))
-			continue
 		}
 		targets = append(targets, gateway.Target{
 			Addr: addr, Weight: weight, Zone: c.Zone, Tags: sortedTags(c.Tags), Meta: c.Meta,

@@ -96,11 +96,14 @@ const maxConcurrency = 100_000
 // Validate checks the bounds.
 func (a ConcurrencyAdaptive) Validate() error {
 	var errs []error
-	if a.Min < 1 || a.Min > a.Max {
-		errs = append(errs, kind.At("min", "must be from 1 to max, %d", a.Max))
+	if a.Max < 1 || a.Max > maxConcurrency {
+		errs = append(errs, kind.At("max", "must be from 1 to %d", maxConcurrency))
 	}
-	if a.Max > maxConcurrency {
-		errs = append(errs, kind.At("max", "must be at most %d", maxConcurrency))
+	switch {
+	case a.Min < 1:
+		errs = append(errs, kind.At("min", "must be at least 1"))
+	case a.Max >= 1 && a.Min > a.Max:
+		errs = append(errs, kind.At("min", "must be at most max, %d", a.Max))
 	}
 	if a.Initial < 1 || a.Initial > maxConcurrency {
 		errs = append(errs, kind.At("initial", "must be from min to max"))

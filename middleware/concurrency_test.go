@@ -203,7 +203,7 @@ func TestConcurrencyMistakes(t *testing.T) {
 		"concurrency":                                   {"1:1: has no limit; give max, for example 100, or adaptive"},
 		"concurrency: {max: 5, adaptive: {}}":           {"1:20: max and adaptive exclude each other; write adaptive: {max: 5}"},
 		"concurrency: {max: -1}":                        {"1:20: must be from 1 to 100000"},
-		"concurrency: {adaptive: {min: 9, max: 5}}":     {"1:31: must be from 1 to max, 5"},
+		"concurrency: {adaptive: {min: 9, max: 5}}":     {"1:31: must be at most max, 5"},
 		"concurrency: {adaptive: {tolerance: 1}}":       {"1:37: must be from 1.05 to 10"},
 		"concurrency: {max: 1, queue: {size: 2000}}":    {"1:37: must be from 0 to 1000"},
 		"concurrency: {max: 1, queue: {target: 2s}}":    {"1:39: must be from 1ms to the timeout, 1s"},

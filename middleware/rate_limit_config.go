@@ -157,7 +157,7 @@ func (c RateLimitConfig) limits() (all []limiter.Limit) {
 
 // Validate implements the check of settings.
 func (c RateLimitConfig) Validate() error {
-	errs := []error{c.validateLimits(), c.validateKey(), c.validateCost(), c.validateLease()}
+	errs := []error{c.validateBursts(), c.validateLimits(), c.validateKey(), c.validateCost(), c.validateLease()}
 	one := func(path, value string, of ...string) {
 		if !slices.Contains(of, value) {
 			errs = append(errs, kind.At(path, "%q is none of %s", value, strings.Join(of, ", ")))
@@ -182,6 +182,20 @@ func (c RateLimitConfig) Validate() error {
 	}
 	if c.Announce && c.DryRun {
 		errs = append(errs, kind.At("announce", "a dry run does not announce limits that it does not keep"))
+	}
+	return errors.Join(errs...)
+}
+
+// validateBursts refuses what is wrong whatever the rates are.
+func (c RateLimitConfig) validateBursts() error {
+	var errs []error
+	if c.Burst < 0 {
+		errs = append(errs, kind.At("burst", "a burst is at least 1"))
+	}
+	for i, l := range c.Limits {
+		if l.Burst < 0 {
+			errs = append(errs, kind.At(fmt.Sprintf("limits[%d].burst", i), "a burst is at least 1"))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -20,6 +20,7 @@ func (c *compiler) judge(b *config.Block, try func(*config.Block) error) bool {
 		if err == nil {
 			return trial == 0
 		}
+		// Without any, what is left is not enough.
 		mistakes := b.Errors(err)
 		c.errs = append(c.errs, mistakes...)
 		less, ok := b.Less(mistakes)

@@ -75,31 +75,37 @@ func TestKinds(t *testing.T) {
 // checkExample compiles an example in its place.
 func checkExample(t *testing.T, s *jsonschema.Schema, table, example string) {
 	t.Helper()
-	indented := func(by string) string { return by + strings.ReplaceAll(example, "\n", "\n"+by) + "\n" }
-	source := "    discover: {static: {targets: [\"127.0.0.1:9000\"]}}\n"
-	if strings.HasPrefix(example, "grpc_") || strings.HasPrefix(example, "connect_") { // what makes gRPC calls asks for HTTP/2
-		source += "    protocol: h2c\n"
-	}
-	arms := "    arms: {stable: {tag: s}, canary: {tag: c}}\n"
-	text := "upstreams:\n  auth: {discover: {static: {targets: [\"192.0.2.8:80\"]}}}\n  orders:\n" // as examples call them
-	switch table {
-	case "discovery source":
-		text += "    discover:\n" + indented("      ") + arms
-	case "balancing policy":
-		text += source + arms + "    balance:\n" + indented("      ")
-	default:
-		text += source + arms + "middleware:\n  it:\n" + indented("    ")
-	}
-	text += "routes:\n  - match: {prefix: /}\n    to: orders\n"
-	if table == "middleware" {
-		text += "    use: [{probe: {proves: [subject]}}, it]\n"
-	}
+	text, _ := inPlace(table, example)
 	p := newProcess(t)
 	p.name = filepath.Join("..", "..", "configs", "grpc", "pithead.yaml") // beside the documents that examples name
 	p.compile(text)
 	if err := s.Validate(jsonOf(t, []byte(text))); err != nil {
 		t.Error(err)
 	}
+}
+
+// inPlace is a configuration with an example in it, and the line where that begins.
+func inPlace(table, example string) (text string, line int) {
+	indented := func(by string) string { return by + strings.ReplaceAll(example, "\n", "\n"+by) + "\n" }
+	source := "    discover: {static: {targets: [\"127.0.0.1:9000\"]}}\n"
+	if strings.HasPrefix(example, "grpc_") || strings.HasPrefix(example, "connect_") { // what makes gRPC calls asks for HTTP/2
+		source += "    protocol: h2c\n"
+	}
+	arms := "    arms: {stable: {tag: s}, canary: {tag: c}}\n"
+	before, after := "upstreams:\n  auth: {discover: {static: {targets: [\"192.0.2.8:80\"]}}}\n  orders:\n", "" // as examples call them
+	switch table {
+	case "discovery source":
+		before, example, after = before+"    discover:\n", indented("      "), arms
+	case "balancing policy":
+		before, example = before+source+arms+"    balance:\n", indented("      ")
+	default:
+		before, example = before+source+arms+"middleware:\n  it:\n", indented("    ")
+	}
+	text = before + example + after + "routes:\n  - match: {prefix: /}\n    to: orders\n"
+	if table == "middleware" {
+		text += "    use: [{probe: {proves: [subject]}}, it]\n"
+	}
+	return text, strings.Count(before, "\n") + 1
 }
 
 func schema(t *testing.T) *jsonschema.Schema {

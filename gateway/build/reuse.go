@@ -122,12 +122,12 @@ func (f *finder) upstream(name string) (gateway.Cluster, bool) {
 	return nil, false // no nil *Cluster in an interface
 }
 
-// target is the upstream of the route itself; nil if it has none. An unknown one has
-// been reported.
-func (f *finder) target(name string) gateway.Cluster {
-	to, ok := f.upstream(name)
-	if !ok && name != "" {
-		return f.c.standIn(name)
+// target is the upstream of the route itself; nil if it has none. What is wrong with
+// its name has been reported.
+func (f *finder) target(r *config.Route) gateway.Cluster {
+	to, ok := f.upstream(r.To)
+	if !ok && (r.To != "" || f.c.cfg.UnsureOf(r, "to")) {
+		return f.c.standIn(r.To)
 	}
 	return to
 }

@@ -201,7 +201,7 @@ func (c *compiler) step(r *config.Route, rt *compiledRoute, b *config.Block, ord
 	k, _ := middleware.Kinds.Get(from.block.Kind)
 	find := &finder{c: c, asked: rt.asked}
 	env := middleware.Env{
-		Route: r.Name, Match: matchFor(r), To: find.target(r.To), Upstream: find.upstream,
+		Route: r.Name, Match: matchFor(r), To: find.target(r), Upstream: find.upstream,
 		Key: key, Keep: rt.scope, Metrics: func() *obs.Route { return rt.metrics }, Process: c.Metrics,
 		Dir: from.block.Dir(), Pages: c.pages, Log: c.Log.With("route", r.Name, "middleware", b.Kind),
 	}

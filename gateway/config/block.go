@@ -116,8 +116,16 @@ func (b *Block) decode(into any, part bool) error {
 	doc := b.doc()
 	d := decoder{doc: doc, part: part, from: b, failed: make(map[string]bool)}
 	d.value(v.Elem(), b.slot)
-	return append(errs, doc.finish(doc.certain(d.errs))...).asError()
+	errs = append(errs, doc.finish(doc.certain(d.errs))...)
+	if len(errs) == 0 && d.dropped {
+		return errIncomplete
+	}
+	return errs.asError()
 }
+
+// errIncomplete is what is wrong with settings that lack what Less has left out, and
+// with nothing else.
+var errIncomplete = errors.New("incomplete")
 
 // Errors gives the mistakes that err tells, those of kind.At among them, their
 // places in the block. Paths that a block does not have point at what comes

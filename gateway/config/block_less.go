@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -8,7 +9,7 @@ import (
 // gone is a setting that a block is judged without.
 type gone struct {
 	key string // of the setting, or of the list that it stood in
-	in  *node  // the map or list that it stood in, before
+	in  *node  // the map or list that it stood in, before; of nested lists the outermost
 }
 
 // spot is a place in one of several files.
@@ -23,22 +24,20 @@ func (s slot) spot() spot { return spot{s.node.file, s.at()} }
 
 // Less is the block without the settings that mistakes are about, so that others
 // can be found behind them. Errors of it leaves out what only follows from that.
-// It is false when none of the mistakes is about a setting that can be left out.
+// Without mistakes it is the block without the entries of lists that have lost
+// something already. It is false when there is nothing to leave out.
 func (b *Block) Less(mistakes Errors) (*Block, bool) {
 	c := cutter{mistakes: mistakes}
 	less := *b
-	less.slot.node = c.cut(b.slot.node, "")
-	if len(c.gone) > 0 {
-		c.around = append(c.around, b.slot.spot())
-	}
+	less.slot.node = c.cut(b.slot.node, "", nil)
 	found := len(c.gone) > 0
-	less.gone, less.around = slices.Concat(b.gone, c.gone), slices.Concat(b.around, c.around)
 	if b.base != nil {
 		if base, ok := b.base.Less(mistakes); ok {
 			less.base, found = base, true
-			less.gone, less.around = slices.Concat(less.gone, base.gone), slices.Concat(less.around, base.around, []spot{b.slot.spot()})
+			c.gone, c.around = append(c.gone, base.gone...), append(c.around, base.around...)
 		}
 	}
+	less.gone, less.around = slices.Concat(b.gone, c.gone, c.less), slices.Concat(b.around, c.around, []spot{b.slot.spot()})
 	return &less, found
 }
 
@@ -46,31 +45,36 @@ func (b *Block) Less(mistakes Errors) (*Block, bool) {
 type cutter struct {
 	mistakes Errors
 	gone     []gone
+	less     []gone // of which only something is gone
 	around   []spot // of the maps and lists that something is gone from
 }
 
-// cut is n without them; key is that of n.
-func (c *cutter) cut(n *node, key string) *node {
+// cut is n without them; key is that of n, list the outermost list around it.
+func (c *cutter) cut(n *node, key string, list *node) *node {
 	out, before := *n, len(c.gone)
 	out.entries, out.items = nil, nil
 	for i := range n.entries {
 		e := n.entries[i]
-		if c.blamed(slot{e.value, &e}) || e.value.kind == scalarNode && c.blamedAt(spot{e.value.file, e.at}) {
-			c.gone = append(c.gone, gone{e.key, n})
-			continue
-		}
 		inside := len(c.gone)
-		e.value = c.cut(e.value, e.key)
-		if len(c.gone) > inside {
-			c.around = append(c.around, spot{e.value.file, e.at})
+		if !c.blamed(slot{e.value, &e}) && (e.value.kind != scalarNode || !c.blamedAt(spot{e.value.file, e.at})) {
+			e.value = c.cut(e.value, e.key, list)
+			if len(c.gone) == inside || len(e.value.entries)+len(e.value.items) > 0 {
+				if len(c.gone) > inside {
+					c.around = append(c.around, spot{e.value.file, e.at})
+					c.less = append(c.less, gone{e.key, cmp.Or(list, n)})
+				}
+				out.entries = append(out.entries, e)
+				continue
+			} // an empty list or map may mean something else
 		}
-		out.entries = append(out.entries, e)
+		c.gone, out.less = append(c.gone, gone{e.key, cmp.Or(list, n)}), append(slices.Clone(out.less), e.key)
 	}
+	list = cmp.Or(list, n)
 	for _, item := range n.items {
 		inside := len(c.gone)
-		less := c.cut(item, key)
-		if len(c.gone) == inside && c.blamed(slot{node: item}) {
-			c.gone = append(c.gone, gone{key, n})
+		less := c.cut(item, key, list)
+		if len(c.gone) == inside && (c.blamed(slot{node: item}) || len(c.mistakes) == 0 && item.cut) {
+			c.gone = append(c.gone, gone{key, list})
 			continue
 		}
 		out.items = append(out.items, less)
@@ -78,6 +82,7 @@ func (c *cutter) cut(n *node, key string) *node {
 	if len(c.gone) == before {
 		return n
 	}
+	out.cut = true
 	c.around = append(c.around, spot{n.file, n.at})
 	return &out
 }

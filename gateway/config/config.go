@@ -56,7 +56,7 @@ func (f *Files) decode(open func(sealed string) (string, error), closed bool) (*
 	for _, s := range f.files {
 		tree, bad := s.resolve(doc.expand)
 		if tree == nil { // the others are read all the same
-			tree = &node{kind: mappingNode, file: s, at: place{1, 1}, size: 1, broken: true}
+			tree = &node{kind: mappingNode, file: s, at: place{1, 1}, size: 1, lost: bad[0]}
 			unread = true
 		}
 		doc.trees = append(doc.trees, tree)

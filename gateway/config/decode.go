@@ -27,6 +27,8 @@ type decoder struct {
 	part bool
 
 	from *Block // whose settings are decoded, or nil
+
+	dropped bool // a value is not valid, for a reason that has been told
 }
 
 type (
@@ -101,7 +103,10 @@ func joinPath(base, path string) string {
 
 // value decodes s into v, which must be addressable.
 func (d *decoder) value(v reflect.Value, s slot) {
-	if s.node.kind == nullNode && s.node.broken {
+	if s.node.lost != nil {
+		d.errs = append(d.errs, new(*s.node.lost)) // a second time, so that it is known here too
+	}
+	if s.node.kind == nullNode && s.node.lost != nil {
 		d.unsure(d.name())
 		d.failed[d.name()] = true
 		return
@@ -244,7 +249,7 @@ func (d *decoder) structure(v reflect.Value, s slot) {
 	for _, f := range info {
 		switch {
 		case given[f.name]:
-		case s.node.broken: // it may be what could not be read
+		case s.node.lost != nil, slices.Contains(s.node.less, f.name) && !(f.required && nilable(f.typ)):
 			d.unsure(joinPath(d.name(), f.name))
 			d.failed[joinPath(d.name(), f.name)] = true
 		case f.required && !d.part:
@@ -255,6 +260,11 @@ func (d *decoder) structure(v reflect.Value, s slot) {
 		}
 	}
 	d.validate(v, s)
+}
+
+// nilable says whether code may rely on more than a value of the type.
+func nilable(t reflect.Type) bool {
+	return t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map
 }
 
 // absent validates a struct that no key names: its defaults may be wrong
@@ -284,9 +294,12 @@ func (d *decoder) validate(v reflect.Value, s slot) {
 	if d.from != nil && d.from.slot.node == s.node {
 		find = d.from.find
 	}
-	faults := slices.DeleteFunc(kind.SettingErrors(err), func(fault *kind.SettingError) bool {
+	faults := kind.SettingErrors(err)
+	total := len(faults)
+	faults = slices.DeleteFunc(faults, func(fault *kind.SettingError) bool {
 		return d.follows(strings.TrimPrefix(fault.Path, "."), fault.Err.Error())
 	})
+	d.dropped = d.dropped || len(faults) < total
 	for _, fault := range faults {
 		d.errs = append(d.errs, d.doc.settingErrors(find, fault)...)
 		d.failed[joinPath(d.name(), strings.TrimPrefix(fault.Path, "."))] = true

@@ -133,8 +133,8 @@ func (r *resolver) scalar(n *node) *node {
 	out := *n
 	out.resolved = true
 	if err := r.expand(&out); err != nil {
-		r.errs = append(r.errs, out.errorf("%v", err))
-		out.kind, out.broken = nullNode, true
+		out.kind, out.lost = nullNode, out.errorf("%v", err)
+		r.errs = append(r.errs, out.lost)
 	}
 	return &out
 }

@@ -39,7 +39,9 @@ type node struct {
 	fromFiles []hidden // the parts of text that stand in files of their own, or are sealed
 	sealed    bool     // some of text was sealed
 	resolved  bool     // a copy, made for one configuration, with something expanded in it
-	broken    bool     // something of it could not be read, and has been complained of
+	lost      *Error   // why something of it could not be read, which has been told
+	cut       bool     // Less has left out something of it,
+	less      []string // namely these keys, if it is a map
 
 	entries []entry
 	items   []*node
@@ -208,10 +210,10 @@ func (b *treeBuilder) build(n ast.Node, depth int) *node {
 	return b.lost(n)
 }
 
-// lost stands for a value that has been complained of.
+// lost stands for a value that has just been complained of.
 func (b *treeBuilder) lost(n ast.Node) *node {
 	out := b.leaf(n, nullNode)
-	out.broken = true
+	out.lost = b.errs[len(b.errs)-1]
 	return out
 }
 
@@ -278,7 +280,7 @@ func (b *treeBuilder) add(out *node, seen map[string]int, key ast.MapKeyNode, va
 	e := entry{key: tk.Value, at: at(tk), value: value}
 	if _, ok := key.(ast.ScalarNode); !ok || tk.Type == token.AnchorType || tk.Type == token.AliasType {
 		b.fail(b.file.errorAt(e.at, "a key must be plain text"))
-		out.broken = true
+		out.lost = b.errs[len(b.errs)-1]
 		return
 	}
 	i, taken := seen[e.key]
@@ -303,7 +305,7 @@ func (b *treeBuilder) merge(out *node, seen map[string]int, v *ast.MappingValueN
 	for _, m := range from {
 		if m.kind != mappingNode {
 			b.fail(b.file.errorAt(at(v.Key.GetToken()), "<< takes an alias of a map, or a list of such aliases"))
-			out.broken = true
+			out.lost = b.errs[len(b.errs)-1]
 			return
 		}
 		for _, e := range m.entries {
