@@ -1,6 +1,8 @@
 package route
 
 import (
+	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -20,7 +22,49 @@ func FuzzQuery(f *testing.F) {
 		if ok && (!unescapesTo(raw, values.Get(name)) || unescapesTo(raw, values.Get(name)+"x")) {
 			t.Fatalf("%q in %q: %q, ParseQuery says %q", name, query, raw, values.Get(name))
 		}
+		if plain, fits := appendUnescaped(make([]byte, 0, len(raw)), raw); ok && (!fits || string(plain) != values.Get(name)) {
+			t.Fatalf("%q in %q: %q, ParseQuery says %q", name, query, plain, values.Get(name))
+		}
 	})
+}
+
+// FuzzQueryIndex has many rules for values of two parameters, of which one may be what
+// the fuzzer asks for, and compares the look-up with url.ParseQuery.
+func FuzzQueryIndex(f *testing.F) {
+	for _, seed := range []string{"q=1", "a=x0&q=2&q=3", "q=x7&q=x8", "q=%78%37", "%71=+", "q;=x1&q=x2", "q=x1;&q=x2", "&&q==", "q=x1%&q=x2", "q=" + tooLong} {
+		f.Add(seed, "q", "1")
+		f.Add(seed, "p", tooLong)
+		f.Add(seed, "q", " ")
+	}
+	f.Fuzz(func(t *testing.T, query, name, value string) {
+		rules := make([]Rule, 0, 42)
+		for i := range 20 {
+			one := Value{Exact: fmt.Sprintf("x%d", i)}
+			rules = append(rules, Rule{Query: values{name: one}}, Rule{Query: values{"q": one, "a": {Exact: "x0"}}})
+		}
+		rules = append(rules, Rule{Query: values{name: {Exact: value}}}, Rule{Query: values{name: {}}})
+		sent, _ := url.ParseQuery(query)
+		want, most := -1, 0
+		for i, rule := range rules {
+			if len(rule.Query) > most && inValues(sent, rule.Query) {
+				want, most = i, len(rule.Query)
+			}
+		}
+		r := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/", RawQuery: query}}
+		if got := table(t, rules...).Match(r, nowhere).Rule; got != want {
+			t.Fatalf("%q with %q as %q: rule %d, want %d", query, name, value, got, want)
+		}
+	})
+}
+
+// inValues judges exact values and presence.
+func inValues(sent url.Values, want map[string]Value) bool {
+	for name, v := range want {
+		if !sent.Has(name) || v.Exact != "" && sent.Get(name) != v.Exact {
+			return false
+		}
+	}
+	return true
 }
 
 // FuzzPath checks that a path and any legal way to write it are the same path

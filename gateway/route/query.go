@@ -9,11 +9,12 @@ func firstParam(query, name string) (value string, ok bool) {
 	for query != "" {
 		var param string
 		param, query, _ = strings.Cut(query, "&")
-		if param == "" || strings.IndexByte(param, ';') >= 0 {
-			continue // url.ParseQuery drops these
-		}
 		key, value, _ := strings.Cut(param, "=")
-		if unescapesTo(key, name) && isEscaped(value) {
+		if len(key) < len(name) || param == "" || !unescapesTo(key, name) {
+			continue
+		}
+		// url.ParseQuery drops a parameter with a semicolon or a broken escape.
+		if strings.IndexByte(param, ';') < 0 && isEscaped(value) {
 			return value, true
 		}
 	}
@@ -47,6 +48,9 @@ func isHex(c byte) bool {
 
 // unescapesTo says whether url.QueryUnescape of s is want.
 func unescapesTo(s, want string) bool {
+	if len(s) < len(want) {
+		return false
+	}
 	i := 0
 	for ; i < len(s); want = want[1:] {
 		if want == "" {

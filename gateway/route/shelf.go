@@ -75,11 +75,10 @@ func (e *entry) bestOf(counts map[subject]int) (best subject) {
 // find returns the nearest entry that matches and is nearer than best; best if
 // there is none.
 func (s shelf) find(q *lookup, best *entry) *entry {
-	best = nearest(s.entries, q, best)
-	for x := s.values; x != nil; x = x.next {
-		best = x.find(q, best)
+	if s.values == nil {
+		return nearest(s.entries, q, best)
 	}
-	return best
+	return s.values.find(q, nearest(s.entries, q, best))
 }
 
 func nearest(entries []*entry, q *lookup, best *entry) *entry {

@@ -55,25 +55,30 @@ func newValueIndex(by subject, entries []*entry, next *valueIndex) *valueIndex {
 	return x
 }
 
+// find looks into the index and those beside it.
 func (x *valueIndex) find(q *lookup, best *entry) *entry {
-	if x.by.query {
-		if value, ok := q.param(x.by.name); ok {
-			return x.ofParam(value).find(q, best)
+	for ; x != nil; x = x.next {
+		if x.by.query {
+			best = x.ofParam(q).find(q, best)
+			continue
 		}
-		return best
-	}
-	lines := q.Header[x.by.name]
-	for i, value := range lines {
-		// A line that is sent a hundred times must not cost as much in each index below.
-		if i == 0 || !slices.Contains(lines[:i], value) {
+		lines := q.Header[x.by.name]
+		for i, value := range lines {
+			if i > 0 && slices.Contains(lines[:i], value) {
+				continue // a hundred equal lines must not cost as much in each index below
+			}
 			best = x.shelves[value].find(q, best)
 		}
 	}
 	return best
 }
 
-// ofParam looks an encoded value up.
-func (x *valueIndex) ofParam(value string) shelf {
+// ofParam looks up what the request has of the parameter.
+func (x *valueIndex) ofParam(q *lookup) shelf {
+	value, ok := q.param(x.by.name)
+	if !ok {
+		return shelf{}
+	}
 	if strings.IndexByte(value, '%') < 0 && strings.IndexByte(value, '+') < 0 {
 		return x.shelves[value]
 	}
