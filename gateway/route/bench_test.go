@@ -128,8 +128,17 @@ func BenchmarkHostile(b *testing.B) {
 			rules = append(rules, Rule{Path: path + "/end"})
 		}
 	}
+	for i := range 1000 { // indexes in an index
+		one := values{"t": {Exact: fmt.Sprint(i / 10)}}
+		rules = append(rules, Rule{Path: "/t", Headers: one, Query: values{"q": {Exact: fmt.Sprint(i % 10)}}})
+	}
+	lines := ""
+	for i := range 100 {
+		lines += fmt.Sprintf("\nT: %d", i)
+	}
 	tab := table(b, rules...)
 	for name, req := range map[string]string{
+		"lines":     "GET http://x/t?" + strings.Repeat("%71;=&", 1000) + "q=%" + lines,
 		"long_path": "GET http://x" + strings.Repeat("/a", 4000),
 		"template":  "GET http://x" + strings.Repeat("/a", 11) + "/miss",
 		"query":     "GET http://x/?" + strings.Repeat("%71%71=&", 1000),
