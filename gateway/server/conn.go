@@ -37,6 +37,7 @@ type conn struct {
 	net.Conn
 	front  *front
 	client netip.Addr // the peer; unmapped, without zone
+	remote string     // what requests say of it in place of the socket; empty is the socket's own
 	port   uint16     // that the peer connected to; 0 on Unix sockets
 	lane   uint32     // spreads counters over cache lines
 
@@ -47,6 +48,7 @@ type conn struct {
 	old   time.Time // when the client is asked to open a new connection; zero is never
 
 	headerBy time.Time // when a PROXY header must have come; zero when none is awaited
+	noHeader error     // it did not come
 	ahead    []byte    // what came together with the header
 
 	kernel anatomy.Socket
@@ -74,6 +76,9 @@ var lanes atomic.Uint32
 func newConn(nc net.Conn, f *front, client netip.Addr, p place) *conn {
 	c := &conn{Conn: nc, front: f, client: client, lane: lanes.Add(1) % laneCount, place: p}
 	c.users.Store(1)
+	if nc != nil && nc.LocalAddr().Network() == "unix" {
+		c.remote = netip.AddrPortFrom(client, 0).String()
+	}
 	c.kernel.Init(nc)
 	if age := f.listener.Timeouts.MaxAge; age > 0 {
 		// Clients that came together, after a restart, must not all go together.

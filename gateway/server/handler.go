@@ -28,6 +28,9 @@ func (s *Server) handler(f *front) http.Handler {
 		e := newEntry(f, c, w, r)
 		e.w.entry, e.w.conn, e.w.kernel = e, c, s.kernel
 		e.x.Spare = &s.spare
+		if c.remote != "" {
+			r.RemoteAddr = c.remote // for X-Forwarded-For, and for whom an upstream's connection is opened
+		}
 		r = gateway.WithExchange(r, &e.x)
 		if r.Body != http.NoBody {
 			r.Body = &e.body

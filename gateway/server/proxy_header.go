@@ -54,6 +54,9 @@ func (c *conn) bounded(t time.Time) time.Time {
 // Without a good one the connection ends without an answer: what the other end
 // takes the bytes for is anybody's guess.
 func (c *conn) readHeader() error {
+	if c.noHeader != nil { // net/http reads on to tell HTTP/2 from HTTP/1
+		return c.noHeader
+	}
 	head, err := c.takeHeader()
 	if err == nil {
 		err = c.believe(head)
@@ -63,7 +66,8 @@ func (c *conn) readHeader() error {
 		return c.SetReadDeadline(c.deadline)
 	}
 	if errors.Is(err, io.EOF) && len(head) == 0 || phase(c.phase.Load()) == phaseClosing {
-		return io.EOF // it came and went, as health checks do
+		c.noHeader = io.EOF // it came and went, as health checks do
+		return c.noHeader
 	}
 	reason := refusedHeader
 	if full, ok := errors.AsType[clientFull](err); ok {
@@ -74,7 +78,8 @@ func (c *conn) readHeader() error {
 	if tcp, ok := c.Conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0) // as for all refused connections, see hangUp
 	}
-	return &net.OpError{Op: "read", Net: "tcp", Err: err} // which net/http answers with nothing
+	c.noHeader = &net.OpError{Op: "read", Net: "tcp", Err: err} // which net/http answers with nothing
+	return c.noHeader
 }
 
 // clientFull is the error of a client that has too many connections.
@@ -146,6 +151,7 @@ func (c *conn) believe(head []byte) error {
 		}
 		if from, to, ok := header.TCPAddrs(); ok && !header.Command.IsLocal() {
 			c.client, c.port = clientAddr(from), portOf(to)
+			c.remote = netip.AddrPortFrom(c.client, portOf(from)).String()
 		}
 	}
 	if refused := c.place.identify(c.client, &c.front.listener.Limits); refused != "" {

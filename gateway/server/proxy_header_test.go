@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +113,25 @@ func TestProxyHeader(t *testing.T) {
 	bad("v2 cut short", v2(0x21, 0x11, "\xc0\x00\x02"))
 	bad("v2 too long", v2(0x21, 0x11, strings.Repeat("a", 5000)))
 	h.wantMetric(fmt.Sprintf(`pithead_connections_refused_total{listener="web",reason="proxy_header"} %d`, refused))
+}
+
+// TestProxyHeaderIsReadOnce: whoever reads on after the failure, as net/http does
+// to tell h2c from HTTP/1.1, gets it again, and no second chance.
+func TestProxyHeaderIsReadOnce(t *testing.T) {
+	h := prepare(t, settings(1, strings.Replace(behindBalancer, "web: {", "web: {protocols: [h1, h2c], ", 1)+ending), sayClient).open()
+	const good = "PROXY TCP4 192.0.2.7 127.0.0.1 4000 80\r\n"
+	c := dial(t, h.Addrs()["web"])
+	_ = c.SetDeadline(time.Now().Add(2 * time.Second)) // less than the time for a header
+	if _, err := io.WriteString(c, "hello\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("after a bad header: %v, want the end", err)
+	}
+	if got := askWith(t, h.Addrs()["web"], good); got != "192.0.2.7" {
+		t.Errorf("after a good one: %q", got)
+	}
+	h.wantMetric(`pithead_connections_refused_total{listener="web",reason="proxy_header"} 1`)
 }
 
 // TestProxyHeaderOfStrangers: only load balancers may tell an address.
