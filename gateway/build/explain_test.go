@@ -172,7 +172,7 @@ func TestOrder(t *testing.T) {
 	for _, r := range snap.Order() {
 		got = append(got, r.Name)
 	}
-	if got := strings.Join(got, " "); got != "host wildcard exact template prefix all expression" {
+	if got := strings.Join(got, " "); got != "host wildcard exact template prefix expression all" {
 		t.Errorf("the order is %s", got)
 	}
 }

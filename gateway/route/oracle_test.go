@@ -107,7 +107,7 @@ func oraclePath(route *mux.Route, rule Rule) []int {
 	prefix := strings.TrimSuffix(rule.Prefix, "/")
 	if prefix == "" {
 		route.Path("/{rest:.*}")
-		return []int{2, 0}
+		return []int{0, 0}
 	}
 	route.Path(prefix + "{rest:(?:/.*)?}")
 	plain, _ := url.PathUnescape(prefix)

@@ -195,6 +195,15 @@ func (c *rule) matchesPath(path string) bool {
 	}
 }
 
+// distance is how little the rule says of the path by its kind: the root is all
+// paths, and so further away than any expression.
+func (c *rule) distance() kind {
+	if c.kind == prefix && c.literals == 0 {
+		return expression + 1
+	}
+	return c.kind
+}
+
 // fits says whether a segment of a path may stand where the template has want.
 func fits(want, segment string) bool {
 	if !strings.Contains(want, parameter) {

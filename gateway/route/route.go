@@ -33,7 +33,8 @@
 //     more characters first; then the method in the same way; then rules for
 //     HTTP requests
 //  3. path: exact, then the template with more literal characters, then the
-//     longer prefix, then a regular expression; a rule without a path is the prefix /
+//     longer prefix, then a regular expression, then the prefix /, which is also
+//     that of a rule without a path: a default route leaves expressions alone
 //  4. methods given, before all methods
 //  5. more headers
 //  6. more query parameters
@@ -161,7 +162,7 @@ func New(rules []Rule) (*Table, error) {
 // the rest is sorted to be read by people.
 func precedence(a, b *entry) int {
 	return cmp.Or(
-		cmp.Compare(a.kind, b.kind),
+		cmp.Compare(a.distance(), b.distance()),
 		cmp.Compare(b.literals, a.literals),
 		comparePaths(a.rule, b.rule),
 		compareGiven(len(a.methods), len(b.methods)),

@@ -110,7 +110,9 @@ func TestPrecedence(t *testing.T) {
 	f("longer prefix before shorter", longPrefix, shortPrefix, get)
 	f("prefix before root", shortPrefix, Rule{Prefix: "/"}, get)
 	f("prefix before no path", shortPrefix, Rule{}, get)
-	f("prefix before regex", Rule{Prefix: "/"}, expr, get)
+	f("prefix before regex", shortPrefix, expr, get)
+	f("regex before root", expr, Rule{Prefix: "/"}, get)
+	f("regex before no path", expr, Rule{Headers: values{"x-a": {Exact: "1"}}}, get)
 	f("literal length, not the first literal", Rule{Path: "/{v}/orders/7"}, Rule{Path: "/v1/{x}/7"}, get)
 
 	method := Rule{Prefix: "/v1", Methods: []string{"GET", "PUT"}}

@@ -20,7 +20,7 @@ type site struct {
 	expressions []*entry
 }
 
-func newSite(h host) *site { return &site{host: h, longest: -1} }
+func newSite(h host) *site { return &site{host: h} }
 
 // add files an entry. Entries come in order of precedence.
 func (s *site) add(e *entry) {
@@ -75,13 +75,17 @@ func (s *site) find(q *lookup) *entry {
 	if e := s.findPrefix(q); e != nil {
 		return e
 	}
-	return nearest(s.expressions, q, nil)
+	if e := nearest(s.expressions, q, nil); e != nil {
+		return e
+	}
+	return s.prefixes[""].find(q, nil)
 }
 
-// findPrefix looks up ever shorter cuts of the path. It begins at the longest
-// prefix there is: to hash every cut of a long path would be quadratic.
+// findPrefix looks up ever shorter cuts of the path, but for the root. It begins
+// at the longest prefix there is: to hash every cut of a long path would be
+// quadratic.
 func (s *site) findPrefix(q *lookup) *entry {
-	if s.longest < 0 {
+	if s.longest <= 0 {
 		return nil
 	}
 	path := q.path
@@ -89,12 +93,13 @@ func (s *site) findPrefix(q *lookup) *entry {
 		path = path[:s.longest+1]
 		path = path[:strings.LastIndexByte(path, '/')]
 	}
-	for {
-		if e := s.prefixes[path].find(q, nil); e != nil || path == "" {
+	for path != "" {
+		if e := s.prefixes[path].find(q, nil); e != nil {
 			return e
 		}
 		path = path[:strings.LastIndexByte(path, '/')]
 	}
+	return nil
 }
 
 // node is one segment in the tree of templates.
