@@ -13,6 +13,8 @@ func FuzzQuery(f *testing.F) {
 	for _, seed := range []string{"q=1", "a=1&q=2&q=3", "q", "q=%zz&q=%31", "%71=+", "q;=1&q=2", "q=1;", "&&q==", "q=%", "q=%4"} {
 		f.Add(seed, "q")
 	}
+	f.Add("&&a=1", "")
+	f.Add("&=1", "")
 	f.Fuzz(func(t *testing.T, query, name string) {
 		values, _ := url.ParseQuery(query) // its error is about the parameters that it drops
 		raw, ok := firstParam(query, name)
