@@ -92,7 +92,11 @@ func (s *consulSnapshot) load(log *slog.Logger) bool {
 		text, err = kind.ReadFile(s.path, snapshotLimit)
 	}
 	if err == nil {
-		s.age = info.ModTime()
+		// A clock that was ahead when the file was written, or is behind now, must
+		// not make the set younger than new.
+		if s.age = info.ModTime(); time.Since(s.age) < 0 {
+			s.age = time.Now()
+		}
 		s.remembered, err = s.parse(text)
 	}
 	if err == nil && time.Since(s.age) > snapshotAge {
@@ -102,7 +106,7 @@ func (s *consulSnapshot) load(log *slog.Logger) bool {
 		log.Warn("the snapshot of the endpoints is not used", "file", s.path, "error", err)
 		return false
 	}
-	return len(s.remembered) > 0 // an empty set is no help: requests would fail as they do without one
+	return true // also when it is empty: a service without instances must not keep the others' gateway from getting ready
 }
 
 // parse trusts the file as little as the catalogue: whoever may write to the

@@ -123,9 +123,28 @@ func TestSnapshotIsNotUsedWhenConsulAnswers(t *testing.T) {
 		// What Consul says last is what is remembered, also that there is nothing.
 		snapshotRun(t, dir, discoverytest.None, func(b *consulBench) { b.is("") })
 		snapshotRun(t, dir, discoverytest.Down, func(b *consulBench) {
-			b.after(time.Minute)
-			if sets, _ := b.all(); len(sets) != 0 {
-				t.Errorf("an empty table was published: %v", sets)
+			b.after(2 * time.Second)
+			if sets, _ := b.all(); len(sets) != 1 || sets[0].addrs != "" {
+				t.Errorf("sets %v, want the empty one", sets)
+			}
+		})
+	})
+}
+
+// Clocks go wrong: a set is never younger than the moment at which it is read.
+func TestSnapshotOfTheFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		snapshotRun(t, dir, discoverytest.None, idle, order(1))
+		later := time.Now().Add(72 * time.Hour)
+		for _, file := range snapshotFiles(t, dir) {
+			must(t, os.Chtimes(file, later, later))
+		}
+		snapshotRun(t, dir, discoverytest.Down, func(b *consulBench) {
+			b.after(2 * time.Second).is("10.0.0.1:9000")
+			b.after(time.Hour)
+			if age := time.Since(b.source.Confirmed()); age < time.Hour || age > time.Hour+5*time.Second {
+				t.Errorf("after an hour the set is %s old", age)
 			}
 		})
 	})
