@@ -365,7 +365,7 @@ func (c *Cluster) newGroup(members []member, whole bool) group {
 	if whole && len(healthy) == 0 {
 		healthy, spare = spare, nil
 	}
-	chosen, left := c.opts.Zone.choose(members, healthy)
+	chosen, left := c.opts.Zone.choose(members, healthy, c.panicking.Load())
 	return group{c.opts.Policy(c.ramps.apply(chosen)), healthy, spare, left}
 }
 

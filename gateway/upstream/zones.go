@@ -1,6 +1,10 @@
 package upstream
 
-import "github.com/pithead/pithead/gateway"
+import (
+	"slices"
+
+	"github.com/pithead/pithead/gateway"
+)
 
 // ZoneOptions say which endpoints are near and when they are enough.
 type ZoneOptions struct {
@@ -10,9 +14,10 @@ type ZoneOptions struct {
 }
 
 // choose gives the healthy endpoints of the preferred zone if they are enough,
-// else all healthy ones, and says whether those have to leave the zone. Nothing is in between, so that an operator who sees one
-// request leave the zone knows what the others do.
-func (z ZoneOptions) choose(members []member, healthy []*gateway.Endpoint) (chosen []*gateway.Endpoint, left bool) {
+// else all healthy ones, and says whether requests leave the zone. Nothing is in
+// between, so that an operator who sees one request leave the zone knows what the
+// others do. In a panic no zone is enough: healthy are all endpoints then.
+func (z ZoneOptions) choose(members []member, healthy []*gateway.Endpoint, panicking bool) (chosen []*gateway.Endpoint, left bool) {
 	if z.Prefer == "" {
 		return healthy, false
 	}
@@ -28,8 +33,8 @@ func (z ZoneOptions) choose(members []member, healthy []*gateway.Endpoint) (chos
 			near = append(near, m.ep)
 		}
 	}
-	if len(near) < max(z.MinEndpoints, 1) || float64(well) < z.MinHealthy*float64(known) {
-		return healthy, len(near) < len(healthy)
+	if panicking || len(near) < max(z.MinEndpoints, 1) || float64(well) < z.MinHealthy*float64(known) {
+		return healthy, slices.ContainsFunc(healthy, func(ep *gateway.Endpoint) bool { return ep.Zone != z.Prefer })
 	}
 	return near, false
 }

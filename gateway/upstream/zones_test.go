@@ -2,8 +2,10 @@ package upstream
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -49,7 +51,7 @@ func TestZone(t *testing.T) {
 				}
 			}
 			got := ""
-			chosen, left := tt.zone.choose(members, healthy)
+			chosen, left := tt.zone.choose(members, healthy, false)
 			for _, ep := range chosen {
 				got += index[ep]
 			}
@@ -61,6 +63,43 @@ func TestZone(t *testing.T) {
 			}
 		})
 	}
+}
+
+// In a panic all endpoints are used because the healthy ones might not carry the
+// load; those of one zone carry still less.
+func TestZoneInPanic(t *testing.T) {
+	f := func(name, zones string, panicking, left bool, used int) {
+		t.Run(name, func(t *testing.T) {
+			var targets []gateway.Target
+			for i, zone := range strings.Fields(zones) {
+				targets = append(targets, gateway.Target{Addr: "127.0.0.1:" + strconv.Itoa(i+1), Zone: strings.TrimSuffix(zone, "!")})
+			}
+			c := start(t, targets, func(o *Options) {
+				o.Zone = ZoneOptions{Prefer: "a", MinEndpoints: 1, MinHealthy: 0.5}
+				o.Health, o.PanicThreshold = &HealthOptions{TCP: true, Interval: time.Hour}, 50
+			})
+			for i, zone := range strings.Fields(zones) {
+				c.endpoints[i].Stats.Unhealthy.Store(strings.HasSuffix(zone, "!"))
+			}
+			c.flipped()
+			picked := make(map[string]bool)
+			for range 100 {
+				ep, err := c.Pick(&gateway.Exchange{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				picked[ep.Addr] = true
+			}
+			if c.Panicking() != panicking || c.LeftZone()[""] != left || len(picked) != used {
+				t.Errorf("panic %t, left the zone %t, %d endpoints used", c.Panicking(), c.LeftZone()[""], len(picked))
+			}
+		})
+	}
+	f("no panic", "a a! b", false, false, 1)
+	f("the zone would be enough", "a a! b!", true, true, 3)
+	f("the whole zone is well", "a b! b!", true, true, 3)
+	f("nobody is well", "a! a! b!", true, true, 3)
+	f("there is but one zone", "a a! a!", true, false, 3)
 }
 
 // Each subset is judged by its own endpoints, and the cluster goes on counting
