@@ -18,8 +18,8 @@ func init() {
 }
 
 // RedirectConfig sends the client elsewhere, without asking the upstream. What it
-// does not name is as the client asked for it, the query always. Of path and
-// prefix it takes one.
+// does not name is as the client asked for it, or as a rewrite before it has made
+// it, the query always. Of path and prefix it takes one.
 //
 //	redirect: {scheme: https, status: 308}
 //

@@ -180,9 +180,9 @@ func TestRedirectMistakes(t *testing.T) {
 	f(`host: "*.example"`, `2:9: "*.example" is no host`)
 	f("path: //evil.com", `2:9: "//evil.com" is not canonical; write /evil.com`)
 	f("path: /a/../b", `2:9: "/a/../b" cannot be the path of a request: the path holds a dot segment`)
-	f("path: /a?b", `2:9: "/a?b" cannot be the path of a request: the path holds a control character, a backslash or a number sign`)
+	f("path: /a?b", `2:9: "/a?b" cannot be the path of a request: the path holds a control character, a backslash, a number sign or a query`)
 	f("prefix: /caf é", `2:11: "/caf é" is not canonical; write /caf%20%C3%A9`)
-	f("prefix: /b", `2:11: there is no prefix to replace: route "test" does not match by prefix`)
+	f("prefix: /b", `2:11: there is no prefix to replace: route "test" does not match by one prefix and nothing else`)
 }
 
 func TestRedirectBudget(t *testing.T) {

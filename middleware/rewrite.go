@@ -165,7 +165,7 @@ func newPathEdit(whole, prefix string, env Env) (pathEdit, error) {
 		return e, nil
 	}
 	if env.Match.Prefix == "" {
-		return e, kind.At("prefix", "there is no prefix to replace: route %q does not match by prefix", env.Route)
+		return e, kind.At("prefix", "there is no prefix to replace: route %q does not match by one prefix and nothing else", env.Route)
 	}
 	e.prefix, e.to = newMatchedPrefix(env.Match.Prefix), strings.TrimSuffix(prefix, "/")
 	return e, nil

@@ -203,7 +203,7 @@ func TestRewriteMistakes(t *testing.T) {
 	f("{path: /a, prefix: /b, regex: c}", "1:1: give only one of path, prefix and regex")
 	f("{host: a b, path: /a b, to: x}", `2:10: "a b" is no host`, `2:21: "/a b" is not canonical; write /a%20b`, "2:31: is of no use without a regex")
 	f("prefix: a", `2:11: "a" cannot be the path of a request: the path does not begin with a slash`)
-	f("prefix: /b", `2:11: there is no prefix to replace: route "test" does not match by prefix`)
+	f("prefix: /b", `2:11: there is no prefix to replace: route "test" does not match by one prefix and nothing else`)
 	f("path: /a%2Fb", `2:9: "/a%2Fb" cannot be the path of a request: the path holds an encoded slash`)
 	f(`regex: "("`, "2:10: error parsing regexp: missing closing ): `(`")
 	f(`{regex: "/(a)", to: "/$1x"}`, `2:23: $1x is no group of the regex; write $${1}x`)
@@ -211,7 +211,7 @@ func TestRewriteMistakes(t *testing.T) {
 	f(`{regex: "/(?P<id>a)", to: "/$${ip}"}`, `2:29: ${ip} is no group of the regex`)
 	f(`{regex: "/a", to: "/$"}`, "2:21: a dollar sign by itself is written $$$$")
 	f(`{regex: "/a", to: "/$${1"}`, "2:21: a dollar sign by itself is written $$$$")
-	f(`{regex: "/a", to: "/b?c=1"}`, `2:21: "/b?c=1" cannot be in the path of a request: the path holds a control character, a backslash or a number sign`)
+	f(`{regex: "/a", to: "/b?c=1"}`, `2:21: "/b?c=1" cannot be in the path of a request: the path holds a control character, a backslash, a number sign or a query`)
 	f(`{regex: "/a", to: "/b/../c"}`, `2:21: "/b/../c" cannot be in the path of a request: the path holds a dot segment`)
 	f(`{regex: "/(a)", to: "//$1"}`, `2:23: "//$1" makes paths that are not canonical: /x//xx would be /x/xx`)
 }

@@ -174,7 +174,7 @@ func (w *pathWriter) raw(c byte) error {
 	case c == ';':
 		return w.semicolon(";")
 	case pathBytes[c]&pathNever != 0:
-		return badPath("the path holds a control character, a backslash or a number sign")
+		return badPath("the path holds a control character, a backslash, a number sign or a query")
 	case pathBytes[c]&pathRaw != 0:
 		w.out = append(w.out, c)
 	default:

@@ -45,6 +45,8 @@ func TestMistakes(t *testing.T) {
 	f(Rule{Prefix: "/v1/*"}, "prefix", "star")
 	f(Rule{PathRegex: "/("}, "path_regex", "missing closing )")
 	f(Rule{PathRegex: "/a)|(?:/b"}, "path_regex", "unexpected )")
+	f(Rule{PathRegex: "api/.*"}, "path_regex", "write /api/.*")
+	f(Rule{PathRegex: "^api/.*$"}, "path_regex", "write ^/api/.*$")
 	f(Rule{Path: "/a", Prefix: "/b"}, "prefix", "only one")
 	f(Rule{Path: "/a", PathRegex: "/b"}, "path_regex", "only one")
 	f(Rule{Hosts: []string{"*"}}, "hosts[0]", "leave the host out")

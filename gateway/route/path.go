@@ -167,8 +167,25 @@ func (c *rule) compilePrefix(text string) error {
 func (c *rule) compileRegex(text string) error {
 	var err error
 	c.kind = expression
-	c.re, err = wholeRegex(text)
-	return err
+	if c.re, err = wholeRegex(text); err != nil {
+		return err
+	}
+	rest := strings.TrimPrefix(text, "^")
+	if beginsWithoutSlash(rest) {
+		return fmt.Errorf("%q matches no path, because all of them begin with a slash; write %s/%s", text, strings.TrimSuffix(text, rest), rest)
+	}
+	return nil
+}
+
+// beginsWithoutSlash says whether all that the expression matches begins with
+// one certain character, and that is no slash.
+func beginsWithoutSlash(text string) bool {
+	re, err := regexp.Compile(text)
+	if err != nil {
+		return false
+	}
+	begin, _ := re.LiteralPrefix()
+	return begin != "" && begin[0] != '/'
 }
 
 // matchesPath is what the index does by look-up.
