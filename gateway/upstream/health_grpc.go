@@ -57,13 +57,27 @@ func (k *checker) askGRPC(ctx context.Context) error {
 		code = resp.Header.Get("Grpc-Status")
 	}
 	if code != "0" {
-		return fmt.Errorf("grpc status %q", code)
+		return grpcRefusal(code)
 	}
 	status, err := grpcStatus(body)
 	if err == nil && status != grpcServing {
 		err = errors.New(grpcStatusName(status))
 	}
 	return err
+}
+
+// grpcRefusal says what a status means that is not OK. Two of them are mistakes in
+// a configuration rather than the service's trouble, and the log has to tell.
+func grpcRefusal(code string) error {
+	switch code {
+	case "":
+		return errors.New("the answer is no answer of gRPC: it has no status")
+	case "5":
+		return errors.New("the endpoint does not know the service that it is asked for (grpc status 5)")
+	case "12":
+		return errors.New("the endpoint has no health service (grpc status 12)")
+	}
+	return fmt.Errorf("grpc status %q", code)
 }
 
 func grpcStatusName(status uint64) string {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -76,6 +77,31 @@ func TestHealthOverGRPC(t *testing.T) {
 			answer("\x00\x00\x00\x00\x02\x08\x01", "0")(w, r)
 		}
 	}), nil)
+}
+
+func TestWhyAnEndpointIsNotServing(t *testing.T) {
+	for status, want := range map[string]string{
+		"12": "no health service", "5": "does not know the service", "": "no answer of gRPC", "14": `grpc status "14"`,
+	} {
+		bubble(t, "status "+status, func(t *testing.T) {
+			var log strings.Builder
+			c := piped(t, nil, func(o *Options) {
+				o.Health, o.Log = &HealthOptions{GRPC: &GRPCOptions{}}, slog.New(slog.NewTextHandler(&log, nil))
+				h2(func(w http.ResponseWriter, _ *http.Request) {
+					if w.Header().Set("Content-Type", "application/grpc"); status != "" {
+						w.Header().Set("Grpc-Status", status)
+					}
+				})(o)
+			})
+			after(time.Minute)
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+			if !strings.Contains(strings.ReplaceAll(log.String(), `\"`, `"`), want) {
+				t.Errorf("the log does not say %s:\n%s", want, &log)
+			}
+		})
+	}
 }
 
 // Over TLS an endpoint may speak HTTP/1.1 only, which no gRPC server does.

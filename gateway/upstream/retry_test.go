@@ -321,7 +321,7 @@ func TestAllocationsOfAPolicy(t *testing.T) {
 	}
 	bare, with := measure(nil), measure(policyOf(func(p *gateway.Retry) { p.On = 0 }))
 	// The rounds.
-	if with > bare+1 {
+	if with > bare+1 && !raceDetector { // under which pools forget on purpose
 		t.Errorf("%v allocations without a policy, %v with one", bare, with)
 	}
 }
