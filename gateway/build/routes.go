@@ -145,19 +145,23 @@ func (c *compiler) chain(r *config.Route, rt *compiledRoute) []namedStep {
 	ordinals := make(map[string]int) // of the blocks without a name, by kind
 	// whole is that no step is missing which might have proven something.
 	whole := !c.cfg.UnsureOf(r, "use")
+	known := whole                  // of what kind each step is
 	chosen := false                 // the arm, by a canary
 	before := make(map[string]bool) // kinds
 	answers := false                // some step, by itself
 	for _, b := range r.Use {
 		step, ok := c.step(r, rt, b, ordinals)
+		before[c.kindOf(b)] = true
 		if !ok {
 			whole = false
+			_, isKind := middleware.Kinds.Get(c.kindOf(b))
+			known = known && isKind
+			answers = answers || slices.Contains(answering[:], c.kindOf(b))
 			continue
 		}
-		if step.Behind != "" && whole && !before[step.Behind] {
+		if step.Behind != "" && known && !before[step.Behind] {
 			c.wrong(b, "%s relies on a `%s` before it in `use`, and there is none; put one there", step.name, step.Behind)
 		}
-		before[c.kindOf(b)] = true
 		for _, need := range step.Needs {
 			if whole && !proven[need] {
 				c.wrong(b, "%s needs a proven %s, and nothing before it in `use` proves one", step.name, need)
@@ -178,11 +182,14 @@ func (c *compiler) chain(r *config.Route, rt *compiledRoute) []namedStep {
 	if r.Public && whole {
 		c.public(r, steps)
 	}
-	if r.To == "" && !answers && whole && !c.cfg.UnsureOf(r, "to") {
-		c.fail(&r.To, "a route needs `to`, or `respond`, `redirect` or `mock` in `use`")
+	if r.To == "" && !answers && known && !c.cfg.UnsureOf(r, "to") {
+		c.fail(&r.To, "a route needs `to`, or `%s`, `%s` or `%s` in `use`", answering[0], answering[1], answering[2])
 	}
 	return steps
 }
+
+// answering are the kinds whose steps answer by themselves.
+var answering = [...]string{"respond", "redirect", "mock"}
 
 // kindOf is the kind of an entry of `use`, which may be the name of a block.
 func (c *compiler) kindOf(b *config.Block) string {
@@ -192,7 +199,7 @@ func (c *compiler) kindOf(b *config.Block) string {
 	return b.Kind
 }
 
-// step builds one entry of `use`. What is missing has been reported when it is not ok.
+// step builds one entry of `use`. What is wrong has been reported when it is not ok.
 func (c *compiler) step(r *config.Route, rt *compiledRoute, b *config.Block, ordinals map[string]int) (step namedStep, ok bool) {
 	from, key, ok := c.block(r, b, ordinals)
 	if !ok {

@@ -31,13 +31,16 @@ func (b *Block) Less(mistakes Errors) (*Block, bool) {
 	less := *b
 	less.slot.node = c.cut(b.slot.node, "", nil)
 	found := len(c.gone) > 0
+	if found {
+		c.around = append(c.around, b.slot.spot())
+	}
 	if b.base != nil {
 		if base, ok := b.base.Less(mistakes); ok {
 			less.base, found = base, true
 			c.gone, c.around = append(c.gone, base.gone...), append(c.around, base.around...)
 		}
 	}
-	less.gone, less.around = slices.Concat(b.gone, c.gone, c.less), slices.Concat(b.around, c.around, []spot{b.slot.spot()})
+	less.gone, less.around = slices.Concat(b.gone, c.gone, c.less), slices.Concat(b.around, c.around)
 	return &less, found
 }
 

@@ -87,7 +87,7 @@ func (f *Files) decode(open func(sealed string) (string, error), closed bool) (*
 // been misspelt, or stand in a file that cannot be read. list is "upstreams",
 // "middleware" or "listeners".
 func (c *Config) Lost(list, name string) bool {
-	return c.unread || c.lacks[list] || c.Unsure(list+"."+name)
+	return c.unread || c.Unsure("include") || c.lacks[list] || c.Unsure(list+"."+name)
 }
 
 // Unsure says whether a setting, something in it or what it stands in has been

@@ -129,8 +129,8 @@ func includesOf(s *sourceFile) []include {
 	if !bytes.Contains(s.data, []byte("include")) {
 		return nil
 	}
-	tree, errs := s.resolve(func(n *node) error { return expandWith(n, standIn) })
-	if len(errs) > 0 || tree == nil || tree.kind != mappingNode {
+	tree, _ := s.resolve(func(n *node) error { return expandWith(n, standIn) })
+	if tree == nil || tree.kind != mappingNode {
 		return nil
 	}
 	list := tree.get("include")
