@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"strings"
 
 	"github.com/pithead/pithead/gateway"
@@ -129,21 +128,20 @@ type errorPages struct {
 	outer    gateway.Pages // for statuses without a page; nil: none
 }
 
-// NewErrorPages makes the pages of a whole configuration. Relative paths start
-// at dir.
-func NewErrorPages(c ErrorPagesConfig, dir string) (gateway.Pages, error) {
-	m, err := readErrorPages(c, dir)
+// NewErrorPages makes the pages of a whole configuration.
+func NewErrorPages(c ErrorPagesConfig) (gateway.Pages, error) {
+	m, err := readErrorPages(c)
 	if err != nil {
 		return nil, err
 	}
 	return m, nil
 }
 
-func readErrorPages(c ErrorPagesConfig, dir string) (*errorPages, error) {
+func readErrorPages(c ErrorPagesConfig) (*errorPages, error) {
 	m := &errorPages{upstream: c.Upstream}
 	var errs []error
 	for i, p := range c.Pages {
-		forms, err := newPageForms(p, fmt.Sprintf("pages[%d]", i), dir)
+		forms, err := newPageForms(p, fmt.Sprintf("pages[%d]", i))
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -160,7 +158,7 @@ func readErrorPages(c ErrorPagesConfig, dir string) (*errorPages, error) {
 }
 
 func newErrorPages(c ErrorPagesConfig, env Env) (gateway.Step, error) {
-	m, err := readErrorPages(c, env.Dir)
+	m, err := readErrorPages(c)
 	if err != nil {
 		return gateway.Step{}, err
 	}
@@ -219,7 +217,7 @@ func (m *errorPages) Page(r *http.Request, status int, reason string) gateway.Pa
 }
 
 // newPageForms reads the texts of a page, which stands at path.
-func newPageForms(p ErrorPage, path, dir string) (*pageForms, error) {
+func newPageForms(p ErrorPage, path string) (*pageForms, error) {
 	forms := &pageForms{}
 	var errs []error
 	for _, f := range []struct {
@@ -235,7 +233,7 @@ func newPageForms(p ErrorPage, path, dir string) (*pageForms, error) {
 		}
 		text, at := f.text.text, path+"."+f.name
 		if f.text.File != "" {
-			body, err := readSmall(inDir(dir, string(f.text.File)))
+			body, err := readSmall(string(f.text.File))
 			if err != nil {
 				errs = append(errs, kind.At(at+".file", "%w", err))
 				continue
@@ -250,12 +248,4 @@ func newPageForms(p ErrorPage, path, dir string) (*pageForms, error) {
 		*f.to = form
 	}
 	return forms, errors.Join(errs...)
-}
-
-// inDir is a path that starts at dir unless it is absolute.
-func inDir(dir, path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(dir, path)
 }

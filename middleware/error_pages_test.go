@@ -161,6 +161,7 @@ func TestErrorPagesEscape(t *testing.T) {
 func TestErrorPagesFromFiles(t *testing.T) {
 	env := broken(t, &gateway.Error{Status: 503, Reason: "r"})
 	env.Dir = t.TempDir()
+	t.Chdir(env.Dir)
 	if err := os.WriteFile(filepath.Join(env.Dir, "e.html"), []byte("<p>{status} { color } {}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -182,6 +183,7 @@ func TestErrorPagesFromFiles(t *testing.T) {
 func TestErrorPagesMistakes(t *testing.T) {
 	env := broken(t, nil)
 	env.Dir = t.TempDir()
+	t.Chdir(env.Dir)
 	f := func(settings string, want ...string) {
 		t.Helper()
 		if diff := cmp.Diff(want, middlewaretest.Mistakes(t, env, "error_pages: {"+settings+"}")); diff != "" {
@@ -193,7 +195,7 @@ func TestErrorPagesMistakes(t *testing.T) {
 	f(`pages: [{}]`, `1:23: has no form; give json, html or text`)
 	f(`pages: [{html: ""}]`, `1:23: has no form; give json, html or text`, `1:30: is empty; write the text of the page, or {file: NAME}`)
 	f(`pages: [{html: {}}]`, `1:23: has no form; give json, html or text`, `1:24: is empty; write the text of the page, or {file: NAME}`)
-	f(`pages: [{html: {file: none.html}}]`, `1:37: stat `+env.Dir+`/none.html: no such file or directory`)
+	f(`pages: [{html: {file: none.html}}]`, `1:37: stat none.html: no such file or directory`)
 	f(`pages: [{statuses: [200], html: a}]`, `1:35: "200" is no error status; write for example 503, 502-504 or 5xx`)
 	f(`pages: [{statuses: [600], html: a}]`, `1:35: "600" is no error status; write for example 503, 502-504 or 5xx`)
 	f(`pages: [{statuses: [500-404], html: a}]`, `1:35: "500-404" is no error status; write for example 503, 502-504 or 5xx`)

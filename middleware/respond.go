@@ -95,7 +95,7 @@ func newRespond(c RespondConfig, env Env) (gateway.Step, error) {
 	m := &respond{status: c.Status, body: []byte(c.Body), header: headerLines(c.Headers)}
 	if c.File != "" {
 		var err error
-		if m.body, err = readSmall(inDir(env.Dir, string(c.File))); err != nil {
+		if m.body, err = readSmall(string(c.File)); err != nil {
 			return gateway.Step{}, kind.At("file", "%w", err)
 		}
 	}

@@ -77,7 +77,7 @@ func TestRespondFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := write(t, name, "text of "+name)
 			env := env
-			env.Dir = filepath.Dir(path)
+			t.Chdir(filepath.Dir(path))
 			for _, file := range []string{name, path} {
 				step := middlewaretest.Build(t, env, "respond: {file: "+file+settings+"}")
 				if err := os.WriteFile(path, []byte("changed"), 0o600); err != nil {
@@ -120,6 +120,7 @@ func TestRespondExplain(t *testing.T) {
 func TestRespondMistakes(t *testing.T) {
 	env, _ := orders(t)
 	env.Dir = t.TempDir()
+	t.Chdir(env.Dir)
 	f := func(settings string, want ...string) {
 		t.Helper()
 		got := middlewaretest.Mistakes(t, env, "respond:\n  "+settings+"\n")
@@ -142,15 +143,15 @@ func TestRespondMistakes(t *testing.T) {
 		"2:58: connection belongs to the connection or frames the message, and is the gateway's own")
 	f("{retry_after: 1s, headers: {retry-after: 2}}", "2:44: is given by retry_after already")
 	f("retry_after: 30", "2:16: the duration 30 has no unit; write for example 30ms, 30s or 30m")
-	f("file: missing.html", "2:9: stat DIR/missing.html: no such file or directory")
-	f("file: .", "2:9: DIR is no regular file")
+	f("file: missing.html", "2:9: stat missing.html: no such file or directory")
+	f("file: .", "2:9: . is no regular file")
 	for name, text := range map[string]string{"empty": "", "large": strings.Repeat("x", 1<<20+1)} {
 		if err := os.WriteFile(filepath.Join(env.Dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	f("file: empty", "2:9: DIR/empty is empty")
-	f("file: large", "2:9: DIR/large is larger than 1MiB")
+	f("file: empty", "2:9: empty is empty")
+	f("file: large", "2:9: large is larger than 1MiB")
 }
 
 func TestRespondBudget(t *testing.T) {

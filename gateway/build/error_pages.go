@@ -16,7 +16,7 @@ func (c *compiler) errorPages() {
 		err := b.Decode(&pages)
 		if err == nil {
 			c.pagesMeaning = meaningOf(b, pages)
-			c.pages, err = middleware.NewErrorPages(pages, b.Dir())
+			c.pages, err = middleware.NewErrorPages(pages)
 		}
 		return err
 	})

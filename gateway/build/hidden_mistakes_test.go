@@ -193,12 +193,12 @@ func TestHiddenMistakesOfNames(t *testing.T) {
 		`4:54: unknown upstream "c"`,
 	)
 	f("a misspelt list", one(
-		`listners: {web: {address: ":80"}}`,
+		`listenerz: {web: {address: ":80"}}`,
 		`middlewares: {a: {cors: {}}}`,
 		`upstream: {app: {discover: {static: {targets: ["127.0.0.1:9000"]}}}}`,
 		`routes: [{match: {prefix: /, listeners: [web]}, to: app, use: [a, {mirror: {to: app}}], timeout: 5}]`,
 	),
-		`1:1: unknown key "listners" (did you mean "listeners"?)`,
+		`1:1: unknown key "listenerz" (did you mean "listeners"?)`,
 		`2:1: unknown key "middlewares" (did you mean "middleware"?)`,
 		`3:1: unknown key "upstream" (did you mean "upstreams"?)`,
 		"4:98: the duration 5 has no unit; write for example 5ms, 5s or 5m",

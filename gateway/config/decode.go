@@ -249,7 +249,7 @@ func (d *decoder) structure(v reflect.Value, s slot) {
 	for _, f := range info {
 		switch {
 		case given[f.name]:
-		case s.node.lost != nil, slices.Contains(s.node.less, f.name) && !(f.required && nilable(f.typ)):
+		case s.node.lost != nil, slices.Contains(s.node.less, f.name) && (!f.required || !nilable(f.typ)):
 			d.unsure(joinPath(d.name(), f.name))
 			d.failed[joinPath(d.name(), f.name)] = true
 		case f.required && !d.part:
