@@ -74,6 +74,9 @@ func (w *dnsWatch) look(ctx context.Context) (*dnsSet, error) {
 // can have.
 func nearest(services []dnsService, skipped *skips) []dnsService {
 	byPriority := func(a, b dnsService) int { return cmp.Compare(a.priority, b.priority) }
+	// The root is how a domain says that it has no such service. Beside other
+	// records it says nothing (RFC 2782).
+	services = slices.DeleteFunc(services, func(s dnsService) bool { return s.host == "." })
 	if len(services) == 0 {
 		return nil
 	}
@@ -81,7 +84,7 @@ func nearest(services []dnsService, skipped *skips) []dnsService {
 	var near []dnsService
 	heaviest := 100
 	for _, s := range services {
-		if s.priority != lowest || s.host == "." { // the root is how a domain says that it has no such service
+		if s.priority != lowest {
 			continue
 		}
 		if _, err := parseName(s.host); err != nil {

@@ -203,6 +203,7 @@ func TestDNSServices(t *testing.T) {
 	f("D02 a target that is an address", targetsOf("10.0.0.2:80*2"), srv+"0 2 80 10.0.0.9.", srv+"0 2 80 b.internal.", b)
 	f("D02 a target that is no host name", targetsOf("10.0.0.2:80*2"), srv+"0 2 80 a/b.internal.", srv+"0 2 80 b.internal.", b)
 	f("a service that the domain does not have", nil, srv+"0 0 0 .")
+	f("no service beside one", targetsOf("10.0.0.2:80"), srv+"0 0 0 .", srv+"10 0 80 b.internal.", b)
 	f("a target without addresses", targetsOf("10.0.0.2:80*2"), srv+"0 2 80 a.internal.", srv+"0 2 80 b.internal.", b)
 }
 
