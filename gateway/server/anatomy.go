@@ -77,6 +77,9 @@ func (e *entry) dissect(r *http.Request, route *obs.Route, end time.Time) {
 	if x.Anatomy.Watch == nil {
 		return
 	}
+	if e.w.tunnel != nil && !x.UpstreamHeaders.IsZero() {
+		end = x.UpstreamHeaders // how long the two talk after that makes no request slow
+	}
 	told := x.Told()
 	if !x.Anatomy.Sampled && !told && !x.Anatomy.Slow(end.Sub(x.Start)) && !anatomy.Failed(x) {
 		return

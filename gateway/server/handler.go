@@ -91,6 +91,7 @@ func (s *Server) finish(g *generation, e *entry, r *http.Request) {
 	e.x.BytesIn, e.x.BytesOut = e.body.n.Load(), e.w.bytes
 	if t := e.w.tunnel; t != nil {
 		e.x.BytesIn, e.x.BytesOut = e.x.BytesIn+t.in.Load(), e.x.BytesOut+t.out.Load()
+		e.x.UpstreamEnd = end // the life of a tunnel is not the gateway's time
 	}
 	if e.x.Status == 0 && r.Context().Err() != nil {
 		e.x.Status = gateway.StatusClientClosed
