@@ -18,7 +18,7 @@ import (
 // endpoint with checks must also pass those.
 type OutlierDetection struct {
 	// ConnectFailures is how many attempts in a row may find no connection (refused,
-	// unreachable, timed out). 0 is no limit. Default: 5.
+	// unreachable, timed out) or no TLS handshake. 0 is no limit. Default: 5.
 	ConnectFailures int `yaml:"consecutive_connect_failures"`
 	// GatewayErrors is how many attempts in a row may end without a good answer: no
 	// connection, a reset, a timeout, an answer that breaks off or is not valid, a

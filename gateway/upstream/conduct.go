@@ -15,7 +15,7 @@ const (
 	didWell                   // an answer, to its end
 	didError                  // an answer that says that the service is broken
 	didFail                   // no whole answer, or one that says that something behind it is broken
-	didNotConnect             // there was no connection
+	didNotConnect             // there was no connection, or no handshake
 )
 
 // deed judges an attempt that has ended with e. Statuses that any client can
@@ -24,7 +24,7 @@ const (
 func (a *attempt) deed(e *gateway.Error) deed {
 	if e != nil {
 		switch {
-		case e.Reason == "connect_failed", e.Reason == "connect_timeout":
+		case e.Reason == "connect_failed", e.Reason == "connect_timeout", e.Reason == "upstream_tls" && a.handshaking():
 			return didNotConnect
 		case e.Reason == "upstream_denied":
 			return didNothing

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
 	"sync"
 	"time"
 
@@ -43,10 +44,7 @@ func (c *Cluster) probe(ep *gateway.Endpoint) {
 	}
 	c.probes.running[ep.Addr] = true
 	c.probes.runs.Go(func() {
-		conn, err := c.pool.current.Load().dial(c.probes.ctx, "tcp", ep.Addr)
-		if err == nil {
-			_ = conn.Close() // nothing was said on it
-		}
+		err := c.connect(c.probes.ctx, ep.Addr)
 		c.mu.Lock()
 		delete(c.probes.running, ep.Addr)
 		c.mu.Unlock()
@@ -63,4 +61,19 @@ func (c *Cluster) probe(ep *gateway.Endpoint) {
 		}
 		c.flipped()
 	})
+}
+
+// connect opens a connection as an attempt would, and closes it.
+func (c *Cluster) connect(ctx context.Context, addr string) error {
+	conn, err := c.pool.current.Load().dial(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() // nothing was said on it
+	if c.opts.Protocol != "https" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeouts.TLSHandshake)
+	defer cancel()
+	return tls.Client(conn, handshakeConfig(&c.opts, addr)).HandshakeContext(ctx)
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 )
@@ -31,6 +32,19 @@ func tlsConfig(o *Options) *tls.Config {
 		c.VerifyConnection = p.verifyNames
 	case len(p.pins) > 0:
 		c.VerifyConnection = func(state tls.ConnectionState) error { return p.verifyPins(state.VerifiedChains) }
+	}
+	return c
+}
+
+// handshakeConfig is for a handshake with addr outside the transport, which fills
+// in by itself what is added here.
+func handshakeConfig(o *Options, addr string) *tls.Config {
+	c := tlsConfig(o)
+	if c.ServerName == "" {
+		c.ServerName, _, _ = net.SplitHostPort(addr) // whose form has been checked
+	}
+	if c.NextProtos = []string{"h2", "http/1.1"}; o.ProxyProtocol != 0 {
+		c.NextProtos = c.NextProtos[1:]
 	}
 	return c
 }
