@@ -27,6 +27,7 @@ func tracedPost(t *testing.T, body string) (*http.Request, *gateway.Exchange, *c
 // An endpoint that cannot prove itself, or does not finish the handshake, has seen
 // nothing of the request.
 func TestFault44FailsOverWhenTheHandshakeFails(t *testing.T) {
+	t.Attr("wants", "an endpoint that fails the handshake has seen nothing, so the request goes elsewhere")
 	ca := newAuthority(t)
 	secure := func(change func(*tls.Config)) string {
 		conf := &tls.Config{Certificates: []tls.Certificate{ca.server(t, nil)}}
