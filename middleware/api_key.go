@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/grammar"
 	"github.com/pithead/pithead/gateway/keep"
 	"github.com/pithead/pithead/gateway/kind"
 	"github.com/pithead/pithead/gateway/obs"
@@ -75,9 +76,9 @@ func (p APIKeyPlace) Validate() error {
 		return kind.At("scheme", "is only for headers")
 	case p.Query != "" && !obs.Redacts(p.Query):
 		return kind.At("query", "the access log would show the keys, since it cannot know that %q holds any; use a name such as api_key, key or access_token", p.Query)
-	case p.Header != "" && !isToken(p.Header):
+	case p.Header != "" && !grammar.IsToken(p.Header):
 		return validateName("header", p.Header)
-	case p.Scheme != "" && !isToken(p.Scheme):
+	case p.Scheme != "" && !grammar.IsToken(p.Scheme):
 		return kind.At("scheme", "%q is no scheme; write for example Bearer", p.Scheme)
 	case p.Header != "":
 		return readable("header", p.Header)

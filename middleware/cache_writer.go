@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/grammar"
 	"github.com/pithead/pithead/gateway/httpcache"
 )
 
@@ -252,12 +253,10 @@ func (w *cacheWriter) finish() {
 // trailers hands on what came after the body.
 func (w *cacheWriter) trailers() {
 	h := w.under.Header()
-	for _, line := range w.header["Trailer"] {
-		for name := range strings.SplitSeq(line, ",") {
-			name = http.CanonicalHeaderKey(strings.TrimSpace(name))
-			if values, ok := w.header[name]; ok {
-				h[name] = values
-			}
+	for name := range grammar.Elements(w.header["Trailer"]) {
+		name = http.CanonicalHeaderKey(name)
+		if values, ok := w.header[name]; ok {
+			h[name] = values
 		}
 	}
 	for name, values := range w.header {

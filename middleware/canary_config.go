@@ -11,6 +11,7 @@ import (
 
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/canon"
+	"github.com/pithead/pithead/gateway/grammar"
 	"github.com/pithead/pithead/gateway/kind"
 )
 
@@ -170,7 +171,7 @@ func (c CanaryConfig) validateArmNames() error {
 	var errs []error
 	for _, name := range armNames(c) {
 		switch {
-		case !isToken(name):
+		case !grammar.IsToken(name):
 			errs = append(errs, kind.At(armPath(c, name), "%q is no valid name of an arm", name))
 		case name == wordAlways, name == wordNever, name == noFallback:
 			errs = append(errs, kind.At(armPath(c, name), "an arm cannot be called %s", name))
@@ -223,7 +224,7 @@ func (c CanaryConfig) validateCookie() error {
 }
 
 func validateName(path, name string) error {
-	if !isToken(name) {
+	if !grammar.IsToken(name) {
 		return kind.At(path, "%q is no valid name", name)
 	}
 	return nil
@@ -234,7 +235,7 @@ func validateName(path, name string) error {
 // for one would never be made. The canonical view itself is asked, so that this
 // cannot differ from it, and asked by a peer that it trusts.
 func readable(path, name string) error {
-	if !isToken(name) {
+	if !grammar.IsToken(name) {
 		return nil // another error
 	}
 	name = http.CanonicalHeaderKey(name)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/grammar"
 )
 
 // StickyKey says what a sticky decision is drawn from.
@@ -31,7 +32,7 @@ func (k *StickyKey) UnmarshalText(text []byte) error {
 			return fmt.Errorf("%q takes no name; write %s", text, from)
 		}
 	case stickyHeader, stickyCookie:
-		if !isToken(name) {
+		if !grammar.IsToken(name) {
 			return fmt.Errorf("%q names no %s; write for example %s:x-user", text, from, from)
 		}
 	default:

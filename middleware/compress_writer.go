@@ -9,6 +9,8 @@ import (
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/pithead/pithead/gateway/grammar"
 )
 
 // encoder is what the libraries have in common.
@@ -87,28 +89,13 @@ func (m *compress) fits(status int, h http.Header) bool {
 	}
 	typ := h.Get("Content-Type")
 	return len(h["Content-Encoding"]) == 0 && len(h["Content-Range"]) == 0 && m.types.has(typ) &&
-		!strings.HasPrefix(strings.ToLower(typ), "text/event-stream") && !noTransform(h["Cache-Control"])
-}
-
-func noTransform(lines []string) bool {
-	for _, line := range lines {
-		for directive := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.Trim(directive, " \t"), "no-transform") {
-				return true
-			}
-		}
-	}
-	return false
+		!strings.HasPrefix(strings.ToLower(typ), "text/event-stream") && !grammar.HasToken(h["Cache-Control"], "no-transform")
 }
 
 // addVary says that the answer depends on Accept-Encoding, unless that is said.
 func addVary(h http.Header) {
-	for _, line := range h["Vary"] {
-		for name := range strings.SplitSeq(line, ",") {
-			if name = strings.Trim(name, " \t"); name == "*" || strings.EqualFold(name, acceptEncoding) {
-				return
-			}
-		}
+	if grammar.HasToken(h["Vary"], "*") || grammar.HasToken(h["Vary"], acceptEncoding) {
+		return
 	}
 	h.Add("Vary", acceptEncoding)
 }

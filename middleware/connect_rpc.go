@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/grammar"
 	"github.com/pithead/pithead/gateway/grpcweb"
 	"github.com/pithead/pithead/gateway/kind"
 	"github.com/pithead/pithead/gateway/transcode"
@@ -175,7 +176,7 @@ func (c *connectCall) read(r *http.Request) error {
 	if c.coding = strings.ToLower(c.coding); c.coding == "identity" {
 		c.coding = ""
 	}
-	if c.coding != "" && !isToken(c.coding) {
+	if c.coding != "" && !grammar.IsToken(c.coding) {
 		return badCall("malformed name of a compression")
 	}
 	if text := r.Header.Get("Connect-Timeout-Ms"); text != "" {
@@ -306,7 +307,7 @@ func codings(accept []string) string {
 			if weight, err := strconv.ParseFloat(q, 64); weighed && err == nil && weight == 0 {
 				continue
 			}
-			if isToken(name) && name != "*" && !slices.Contains(names, name) {
+			if grammar.IsToken(name) && name != "*" && !slices.Contains(names, name) {
 				names = append(names, name)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/grammar"
 	"github.com/pithead/pithead/gateway/kind"
 )
 
@@ -75,7 +76,7 @@ func (c CORSConfig) Validate() error {
 		switch {
 		case method == anything && len(c.AllowMethods) > 1:
 			errs = append(errs, kind.At(at, "* is all methods; remove the others"))
-		case !isToken(method):
+		case !grammar.IsToken(method):
 			errs = append(errs, kind.At(at, "%q is no method", method))
 		case strings.ToUpper(method) != method:
 			errs = append(errs, kind.At(at, "methods are written in capital letters: %s", strings.ToUpper(method)))
@@ -222,12 +223,8 @@ func addVaryOrigin(h http.Header) {
 		h["Vary"] = varyOrigin
 		return
 	}
-	for _, line := range lines {
-		for name := range strings.SplitSeq(line, ",") {
-			if name = strings.TrimSpace(name); name == anything || strings.EqualFold(name, "Origin") {
-				return
-			}
-		}
+	if grammar.HasToken(lines, anything) || grammar.HasToken(lines, "Origin") {
+		return
 	}
 	h["Vary"] = slices.Concat(lines, varyOrigin)
 }
@@ -274,16 +271,11 @@ func set(h http.Header, name string, values []string) {
 // askedFor is the list that a preflight asks for in good form; nil if there is none.
 func askedFor(lines []string) []string {
 	var names []string
-	for _, line := range lines {
-		for name := range strings.SplitSeq(line, ",") {
-			if name = strings.Trim(name, " \t"); name == "" {
-				continue
-			}
-			if !isToken(name) {
-				return nil
-			}
-			names = append(names, name)
+	for name := range grammar.Elements(lines) {
+		if !grammar.IsToken(name) {
+			return nil
 		}
+		names = append(names, name)
 	}
 	return headerList(names)
 }

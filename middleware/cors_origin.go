@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/pithead/pithead/gateway/canon"
+	"github.com/pithead/pithead/gateway/grammar"
 )
 
 // origins is a set of origins, in the form in which browsers send them: in lower
@@ -86,7 +87,7 @@ func parseOrigin(s string) (parsedOrigin, error) {
 		return parsedOrigin{rest: s}, nil
 	}
 	scheme, host, ok := strings.Cut(s, "://")
-	if !ok || scheme == "" || !isToken(scheme) {
+	if !ok || scheme == "" || !grammar.IsToken(scheme) {
 		return parsedOrigin{}, fmt.Errorf("%q is no origin; write for example https://shop.example.com", s)
 	}
 	o := parsedOrigin{scheme: strings.ToLower(scheme) + "://"}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pithead/pithead/gateway/canon"
+	"github.com/pithead/pithead/gateway/grammar"
 	"github.com/pithead/pithead/gateway/kind"
 )
 
@@ -81,7 +82,7 @@ func (c ForwardAuthConfig) Validate() error {
 	if path, _, err := canon.Path(c.Path, 0); err != nil || path != c.Path {
 		errs = append(errs, kind.At("path", "%q is no plain path, such as /check", c.Path))
 	}
-	if !isToken(c.Method) || c.Method == http.MethodConnect {
+	if !grammar.IsToken(c.Method) || c.Method == http.MethodConnect {
 		errs = append(errs, kind.At("method", "%q is no method to ask with", c.Method))
 	}
 	if c.Host != "" {

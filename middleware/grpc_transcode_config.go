@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pithead/pithead/gateway/grammar"
 	"github.com/pithead/pithead/gateway/kind"
 	"github.com/pithead/pithead/gateway/transcode"
 )
@@ -143,14 +144,14 @@ func (c GRPCTranscodeConfig) Validate() error {
 	} {
 		for i, name := range names {
 			switch at := fmt.Sprintf("%s[%d]", at, i); {
-			case !isToken(name):
+			case !grammar.IsToken(name):
 				errs = append(errs, kind.At(at, "%q is no name of a header; list each name by itself", name))
 			case at[0] == 'm' && transcode.Reserved(http.CanonicalHeaderKey(name)):
 				errs = append(errs, kind.At(at, "%s belongs to HTTP or gRPC itself and is no metadata", name))
 			}
 		}
 	}
-	if c.Subject != "" && (!isToken(c.Subject) || transcode.Reserved(http.CanonicalHeaderKey(c.Subject))) {
+	if c.Subject != "" && (!grammar.IsToken(c.Subject) || transcode.Reserved(http.CanonicalHeaderKey(c.Subject))) {
 		errs = append(errs, kind.At("subject", "%q is no name of metadata", c.Subject))
 	}
 	for i, origin := range c.Origins {

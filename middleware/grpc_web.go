@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/grammar"
 	"github.com/pithead/pithead/gateway/grpcweb"
 	"github.com/pithead/pithead/gateway/kind"
 	"github.com/pithead/pithead/gateway/transcode"
@@ -69,7 +70,7 @@ func webType(ct string) (text bool, codec string, ok bool) {
 		return text, "", true
 	}
 	codec, ok = strings.CutPrefix(rest, "+")
-	return text, codec, ok && isToken(codec)
+	return text, codec, ok && grammar.IsToken(codec)
 }
 
 func (m *grpcWeb) wrap(next http.Handler) http.Handler {

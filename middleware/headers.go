@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/grammar"
 	"github.com/pithead/pithead/gateway/kind"
 )
 
@@ -98,7 +99,7 @@ func validateHeaderLines(path string, lines map[string]string) error {
 
 func validateHeaderName(path, name string) error {
 	switch {
-	case !isToken(name):
+	case !grammar.IsToken(name):
 		return kind.At(path, "%q is no name of a header", name)
 	case strings.EqualFold(name, "host"):
 		return kind.At(path, "Host is no header that can be changed here; use rewrite: {host: ...}")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/grammar"
 	"github.com/pithead/pithead/gateway/httpsig"
 	"github.com/pithead/pithead/gateway/jwks"
 	"github.com/pithead/pithead/gateway/kind"
@@ -157,7 +158,7 @@ func (c HTTPSignatureConfig) validateComponents() error {
 		case strings.HasPrefix(name, "@"):
 		case name != strings.ToLower(name):
 			errs = append(errs, kind.At(at, "write it in lower case: %s", strings.ToLower(name)))
-		case !isToken(name):
+		case !grammar.IsToken(name):
 			errs = append(errs, validateName(at, name))
 		default:
 			errs = append(errs, readable(at, name))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/grammar"
 	"github.com/pithead/pithead/gateway/jwks"
 	"github.com/pithead/pithead/gateway/kind"
 )
@@ -208,7 +209,7 @@ func (c JWTConfig) validateToken() error {
 	if c.Header != "" {
 		errs = append(errs, validateName("header", c.Header), readable("header", c.Header))
 	}
-	if c.Cookie != "" && !isToken(c.Cookie) {
+	if c.Cookie != "" && !grammar.IsToken(c.Cookie) {
 		errs = append(errs, kind.At("cookie", "%q is no name of a cookie", c.Cookie))
 	}
 	switch {
@@ -252,7 +253,7 @@ func (c JWTConfig) validateHeaders() error {
 	var errs []error
 	for _, name := range sortedKeys(c.Headers) {
 		at := "headers." + name
-		if !isToken(name) {
+		if !grammar.IsToken(name) {
 			errs = append(errs, kind.At(at, "%q is no valid name", name))
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/grammar"
 )
 
 const (
@@ -70,7 +71,7 @@ func (k *credential) bare(value string) (token string, ok bool) {
 		return rest, spaced && rest != ""
 	case k.header != authorization:
 		return value, true
-	case !isToken(scheme):
+	case !grammar.IsToken(scheme):
 		return "", value == ""
 	}
 	// Two credentials in one line, or in two that somebody has joined.

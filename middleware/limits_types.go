@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/pithead/pithead/gateway/grammar"
 	"github.com/pithead/pithead/gateway/kind"
 )
 
@@ -17,7 +18,7 @@ func newMediaTypes(path string, list []string) (types mediaTypes, err error) {
 	var errs []error
 	for i, text := range list {
 		typ, sub, ok := strings.Cut(text, "/")
-		if !ok || !isToken(typ) || !isToken(sub) || typ == "*" || strings.Contains(sub, "*") && sub != "*" {
+		if !ok || !grammar.IsToken(typ) || !grammar.IsToken(sub) || typ == "*" || strings.Contains(sub, "*") && sub != "*" {
 			errs = append(errs, kind.At(fmt.Sprintf("%s[%d]", path, i), "%q is no media type; write type/subtype or type/*", text))
 			continue
 		}

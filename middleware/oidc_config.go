@@ -11,6 +11,7 @@ import (
 
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/canon"
+	"github.com/pithead/pithead/gateway/grammar"
 	"github.com/pithead/pithead/gateway/jwks"
 	"github.com/pithead/pithead/gateway/kind"
 	"github.com/pithead/pithead/gateway/sealed"
@@ -190,7 +191,7 @@ func (c OIDCConfig) reachable(env Env) error {
 func (c OIDCCookie) validate() error {
 	var errs []error
 	rest, ok := strings.CutPrefix(c.Name, hostPrefix)
-	if !ok || !isToken(rest) || len(c.Name) > 64 {
+	if !ok || !grammar.IsToken(rest) || len(c.Name) > 64 {
 		errs = append(errs, kind.At("cookie.name", "%q does not fit; write __Host- and up to 57 letters, digits or dashes", c.Name))
 	}
 	switch n := len(c.Keys); {

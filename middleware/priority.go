@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/grammar"
 	"github.com/pithead/pithead/gateway/kind"
 )
 
@@ -49,7 +50,7 @@ func (l PriorityLevel) MarshalText() ([]byte, error) {
 
 // Validate checks the name of the header.
 func (c PriorityConfig) Validate() error {
-	if c.Header != "" && !isToken(c.Header) {
+	if c.Header != "" && !grammar.IsToken(c.Header) {
 		return kind.At("header", "%q is no name of a header", c.Header)
 	}
 	return nil

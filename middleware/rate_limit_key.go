@@ -12,6 +12,7 @@ import (
 
 	"github.com/pithead/pithead/gateway"
 	"github.com/pithead/pithead/gateway/canon"
+	"github.com/pithead/pithead/gateway/grammar"
 	"github.com/pithead/pithead/gateway/kind"
 )
 
@@ -112,7 +113,7 @@ func (k RateLimitKey) Validate() error {
 		return kind.At("", "give one of header, cookie, query and claim; a list combines several")
 	case from == "":
 		return kind.At("", "is empty; write for example client")
-	case from != keyClaim && named == 1 && !isToken(name):
+	case from != keyClaim && named == 1 && !grammar.IsToken(name):
 		return kind.At("", "%q is no name of a %s", name, from)
 	case from == keyHeader:
 		if word, ok := insteadOf[name]; ok {

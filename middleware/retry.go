@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/grammar"
 	"github.com/pithead/pithead/gateway/kind"
 )
 
@@ -147,7 +148,7 @@ func (c RetryConfig) Validate() error {
 	}
 	for i, method := range c.Methods {
 		switch {
-		case !isToken(method) || method != strings.ToUpper(method):
+		case !grammar.IsToken(method) || method != strings.ToUpper(method):
 			errs = append(errs, kind.At(fmt.Sprintf("methods[%d]", i), "%q is no method; write for example POST", method))
 		case method == http.MethodConnect:
 			errs = append(errs, kind.At(fmt.Sprintf("methods[%d]", i), "CONNECT is never passed on"))

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/gorilla/mux"
+
+	"github.com/pithead/pithead/gateway/grammar"
 )
 
 // rule is a Rule, checked and compiled.
@@ -110,7 +112,7 @@ func checkMethod(method string) error {
 	if method == http.MethodConnect {
 		return errors.New("CONNECT is never routed")
 	}
-	if !isToken(method) {
+	if !grammar.IsToken(method) {
 		return fmt.Errorf("%q is no method", method)
 	}
 	return nil
@@ -122,7 +124,7 @@ func (c *compiler) checkHeaders() {
 		name := c.headers[i].name
 		field, key := "headers."+name, http.CanonicalHeaderKey(name)
 		switch {
-		case !isToken(name):
+		case !grammar.IsToken(name):
 			c.fail(field, fmt.Errorf("%q is no header name", name))
 		case key == "Host":
 			c.fail(field, errors.New("the host is matched by host, not as a header"))
@@ -131,13 +133,6 @@ func (c *compiler) checkHeaders() {
 		}
 		c.headers[i].name = key
 	}
-}
-
-// isToken says whether s is a token of RFC 9110, section 5.6.2.
-func isToken(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(c rune) bool {
-		return c <= ' ' || c >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, c)
-	})
 }
 
 // accepts checks what the place in the index does not say already.
