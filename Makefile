@@ -98,9 +98,11 @@ slow-part: ## stage the three problems of docs/howto/find-the-slow-part.md and s
 faults: $(BIN)/consul ## the fault runs in full length, about 50 minutes: a table into benchmarks/results/faults.md
 	cd benchmarks && go build -o $(BIN)/benchmarks .
 	@# Those of discovery and of the whole daemon mostly wait, so they do it beside the others.
+	@# The race detector would not let two of them reach the rates of requests that they are about.
 	set -o pipefail; export PITHEAD_FAULTS=full PITHEAD_CONSUL=$(BIN)/consul PITHEAD_REDIS=$(REDIS); \
-	slow=$$(mktemp); trap 'rm -f $$slow' EXIT; run() { go test -json -race -p 1 -timeout 60m -run 'Fault|FirstLight|Flood' "$$@"; }; \
-	{ run ./discovery/... ./cmd/... >$$slow & run $$(go list ./... | grep -vE '/(discovery|cmd)(/|$$)'); go test -json -count=1 -run Fault29ReloadAtScale ./gateway/server; wait; cat $$slow; } | $(BIN)/benchmarks faults -out benchmarks/results/faults.md
+	slow=$$(mktemp); trap 'rm -f $$slow' EXIT; rates='Fault29Reload(AtScale|sUnderTraffic)'; \
+	run() { go test -json -race -p 1 -timeout 60m -run 'Fault|FirstLight|Flood' -skip "$$rates" "$$@"; }; \
+	{ run ./discovery/... ./cmd/... >$$slow & run $$(go list ./... | grep -vE '/(discovery|cmd)(/|$$)'); go test -json -count=1 -run "$$rates" ./gateway/server; wait; cat $$slow; } | $(BIN)/benchmarks faults -out benchmarks/results/faults.md
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 20s)

@@ -137,7 +137,7 @@ func toldLine(output string) (string, bool) {
 }
 
 func writeRuns(w io.Writer, runs []faultRun) {
-	fmt.Fprintf(w, "# Faults, in full length\n\nWritten by `make faults` on %s. Each line is a test, with what it demands and what it told. With the race detector, which makes everything several times slower.\n\n",
+	fmt.Fprintf(w, "# Faults, in full length\n\nWritten by `make faults` on %s. Each line is a test, with what it demands and what it told. With the race detector, which makes everything several times slower, but for changes under traffic and at scale (fault 29).\n\n",
 		time.Now().UTC().Format(time.DateOnly))
 	fmt.Fprintf(w, "- Machine: %s, %d cores, Linux %s, %s.\n", cpuModel(), runtime.NumCPU(), kernel(), runtime.GOARCH)
 	passed, took := 0, time.Duration(0)
