@@ -66,7 +66,7 @@ var rooms = map[string][]string{
 		"discovery", "gateway", "gateway/anatomy", "gateway/balance", "gateway/breaker", "gateway/canon", "gateway/config", "gateway/httpcache", "gateway/keep", "gateway/kind", "gateway/limitview",
 		"gateway/obs", "gateway/pace", "gateway/proxy", "gateway/route", "gateway/upstream", "middleware",
 	},
-	"gateway/server": {"gateway", "gateway/anatomy", "gateway/build", "gateway/config", "gateway/keep", "gateway/obs", "gateway/overload", "gateway/pace", "gateway/splice", "gateway/unixsocket"},
+	"gateway/server": {"gateway", "gateway/anatomy", "gateway/build", "gateway/config", "gateway/http1", "gateway/keep", "gateway/obs", "gateway/overload", "gateway/pace", "gateway/splice", "gateway/unixsocket"},
 	"gateway/admin":  {"gateway", "gateway/anatomy", "gateway/limitview", "gateway/unixsocket"},
 	"configs":        {},
 	"cmd/pithead": {

@@ -13,11 +13,6 @@ import (
 // and small bodies are not judged by their average.
 const rateGrace = 10 * time.Second
 
-// lingerFor is how long a client may go on sending the body of a request that
-// has been answered. net/http reads on, up to 256 KiB, so that clients find
-// their answer and connections can be used again, but it waits for ever.
-const lingerFor = 500 * time.Millisecond
-
 // body is the body of a request: it counts, and it cuts off a client that
 // pauses too long or sends too slowly. Only the time spent waiting for the
 // client counts, so an upstream that takes the body slowly does no harm.
@@ -66,15 +61,6 @@ func (b *body) read(p []byte) (int, error) {
 		b.ended.Store(true)
 	}
 	return n, err
-}
-
-// whole says whether nothing of the body is left to read.
-func (b *body) whole() bool { return b.ended.Load() || b.n.Load() == b.length }
-
-// linger bounds what net/http reads of an HTTP/1 body after the handler. It sets
-// the deadline anew when it waits for the next request.
-func (b *body) linger(now time.Time) {
-	_ = http.NewResponseController(b.w).SetReadDeadline(now.Add(lingerFor)) // fails only on a closed connection
 }
 
 // patience is the longest pause, or the time until the average rate of the whole

@@ -54,12 +54,6 @@ type conn struct {
 	kernel anatomy.Socket
 	resets resets // of its HTTP/2 streams
 
-	early atomic.Bool // the first byte of the next request was read during a handler
-
-	// unread says that the client may still be sending the body of a request that
-	// has been answered.
-	unread atomic.Bool
-
 	parks bool  // it may be parked when it rests
 	space space // in the lot
 
@@ -108,11 +102,8 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 		n, err = c.read(p)
 	}
-	switch now := phase(c.phase.Load()); {
-	case n > 0 && now < phaseHead:
+	if n > 0 && phase(c.phase.Load()) < phaseHead {
 		c.enter(phaseHead)
-	case n == 1 && len(p) == 1 && now == phaseBusy:
-		c.early.Store(true)
 	}
 	return n, err
 }
@@ -251,23 +242,7 @@ func (c *conn) Close() error {
 	}
 	c.front.lot.take(c)
 	c.mu.Unlock()
-	if c.unread.Swap(false) {
-		go c.linger()
-		return nil
-	}
 	return c.end()
-}
-
-// linger closes in two steps (RFC 9112 section 9.6): a client that goes on sending
-// would be reset, and may lose the answer it has not read.
-func (c *conn) linger() {
-	c.mu.Lock() // net/http's look for the client's end may be under way yet
-	err := c.reads.exactly(time.Now().Add(lingerFor), c.Conn.SetReadDeadline)
-	c.mu.Unlock()
-	if err == nil && c.CloseWrite() == nil {
-		_, _ = io.Copy(io.Discard, c.Conn) // to the client's end, or the deadline
-	}
-	_ = c.end() // nothing is left to lose
 }
 
 // end closes the socket.
@@ -284,7 +259,6 @@ func (c *conn) end() error {
 func (c *conn) begin(http1 bool) {
 	c.users.Add(1)
 	if http1 {
-		c.unread.Store(false)
 		c.enter(phaseBusy)
 	} else {
 		c.resets.streams.Add(1)
@@ -297,23 +271,11 @@ func (c *conn) done() {
 	}
 }
 
-// rested is told when net/http waits for the next request. An HTTP/1 connection
-// gets there only through a handler; HTTP/2 does so once after its preface.
-// During a handler net/http reads one byte ahead, to see the client leave: if it
-// got one, that is the beginning of a request.
+// rested is told when the engine waits for the next request, and nothing of that has
+// come.
 func (c *conn) rested() {
-	switch phase(c.phase.Load()) {
-	case phaseBusy:
-		c.unread.Store(false) // net/http has read it to its end
-		if c.early.Swap(false) {
-			c.phase.Store(uint32(phaseHead))
-			return
-		}
-		c.parks = c.front.listener.TLS == nil && pollable(c.Conn)
-		c.phase.Store(uint32(phaseIdle))
-	case phaseHead:
-		c.phase.Store(uint32(phaseHTTP2))
-	}
+	c.parks = c.front.listener.TLS == nil && pollable(c.Conn)
+	c.phase.Store(uint32(phaseIdle))
 }
 
 // pending says whether net/http's Shutdown could lose a request now.

@@ -97,11 +97,7 @@ func (s *Server) open(g *generation, all []planned) {
 			continue
 		}
 		f := s.newFront(g, p)
-		s.work.Go(func() {
-			if err := f.run(); err != nil {
-				s.log.Error("listener ended", "listener", f.name, "error", err)
-			}
-		})
+		s.work.Go(f.run)
 		if !p.fresh {
 			p.socket.permit(p.listener.SocketMode)
 		}
@@ -143,9 +139,9 @@ func (s *Server) capsOf(name string) *caps {
 
 func (s *Server) newFront(g *generation, p planned) *front {
 	f := newFront(p.name, p.listener, p.socket.ln.Addr(), s.metrics.Listener(p.name), s.capsOf(p.name), s.log)
-	f.server.Handler, f.pressure = s.handler(f), s.pressure
+	s.attach(f)
 	if p.listener.TLS != nil {
-		f.server.TLSConfig = listenerTLS(s.tlsFor(p.name, g.snap.TLS(p.name)))
+		f.tls = listenerTLS(s.tlsFor(p.name, g.snap.TLS(p.name)))
 	}
 	return f
 }

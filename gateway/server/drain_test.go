@@ -162,18 +162,14 @@ func frontOn(t *testing.T, ln net.Listener, l *config.Listener, h http.HandlerFu
 	log := slog.New(slog.DiscardHandler)
 	sock := newSocket("test", ln, log)
 	f = newFront("test", l, ln.Addr(), obs.NewMetrics(obs.Build{}).Listener("test"), newCaps(&budget{limit: 1 << 20}), log)
-	f.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	f.handle(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := connOfRequest(r)
 		c.begin(r.ProtoMajor == 1)
 		defer c.done()
 		h(w, r)
-	})
+	}))
 	var served sync.WaitGroup
-	served.Go(func() {
-		if err := f.run(); err != nil {
-			t.Errorf("front: %v", err)
-		}
-	})
+	served.Go(f.run)
 	sock.serve(f)
 	shut = sync.OnceFunc(sock.close)
 	t.Cleanup(func() {

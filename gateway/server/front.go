@@ -2,7 +2,7 @@ package server
 
 import (
 	"context"
-	"errors"
+	"crypto/tls"
 	"log/slog"
 	"maps"
 	"net"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pithead/pithead/gateway/config"
+	"github.com/pithead/pithead/gateway/http1"
 	"github.com/pithead/pithead/gateway/obs"
 	"github.com/pithead/pithead/gateway/overload"
 )
@@ -22,7 +23,9 @@ import (
 type front struct {
 	name     string
 	listener config.Listener
-	server   *http.Server
+	engine   *http1.Server
+	server   *http.Server // of HTTP/2
+	tls      *tls.Config  // nil for none
 	count    *obs.Listener
 	caps     *caps
 	addr     net.Addr
@@ -31,6 +34,7 @@ type front struct {
 	stop     chan struct{} // closed when no more connections are taken
 	once     sync.Once
 	lame     atomic.Bool // every answer asks the client to go
+	ending   atomic.Bool // no connection waits for a further request
 	lot      *lot
 	pressure *overload.Manager // nil: never under any
 
@@ -50,32 +54,19 @@ func newFront(name string, l *config.Listener, addr net.Addr, count *obs.Listene
 	}
 	f.lot = newLot(f)
 	f.server = newHTTPServer(l, log)
+	f.engine = f.newEngine()
 	f.server.ConnContext = withConn
 	f.server.ConnState = func(nc net.Conn, state http.ConnState) {
 		c := connOf(nc)
-		switch state {
-		case http.StateIdle:
-			c.rested()
-		case http.StateHijacked:
-			c.phase.Store(uint32(phaseTunnel))
+		if state == http.StateIdle { // once, after the preface
+			c.phase.Store(uint32(phaseHTTP2))
 		}
 	}
 	return f
 }
 
 // run serves until the front is stopped.
-func (f *front) run() error {
-	var err error
-	if f.server.TLSConfig != nil {
-		err = f.server.ServeTLS(f, "", "")
-	} else {
-		err = f.server.Serve(f)
-	}
-	if errors.Is(err, net.ErrClosed) || errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
-}
+func (f *front) run() { f.accept(f) }
 
 // offer hands over a connection and says whether the front has taken it.
 func (f *front) offer(c *conn) bool {
@@ -177,8 +168,10 @@ func (f *front) retire(ctx context.Context, lameDuck time.Duration) {
 	case <-ctx.Done():
 	}
 	f.settle(ctx)
+	f.ending.Store(true)
 	_ = f.server.Shutdown(ctx) // only ever says that ctx has ended
-	_ = f.lot.Close()          // never fails; Shutdown closes it only if it was in use
+	f.dismissAll(ctx)
+	_ = f.lot.Close() // never fails; Shutdown closes it only if it was in use
 	defer f.lot.work.Wait()
 	select {
 	case <-f.gone:

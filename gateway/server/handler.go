@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pithead/pithead/gateway"
+	"github.com/pithead/pithead/gateway/http1"
 )
 
 // entry is all that a request needs here, in one allocation.
@@ -17,31 +18,51 @@ type entry struct {
 	body body
 }
 
+// attach makes the server answer what comes to a front.
+func (s *Server) attach(f *front) {
+	f.handle(s.handler(f))
+	f.pressure = s.pressure
+	f.engine.Refuse = func(w http.ResponseWriter, r *http.Request, bad *http1.ClientError) {
+		s.answer(f, w, r, func(w http.ResponseWriter, r *http.Request, _ *generation) {
+			gateway.Fail(w, r, &gateway.Error{
+				Status: bad.Status, Reason: bad.Reason, Msg: bad.Msg, Cause: gateway.CauseClient, Err: bad, Close: true,
+			})
+		})
+	}
+}
+
 // handler is where the requests of a front enter.
 func (s *Server) handler(f *front) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := connOfRequest(r)
-		c.begin(r.ProtoMajor == 1)
-		defer c.done()
-		g := s.acquire(c.lane)
-		defer g.release(c.lane)
-		e := newEntry(f, c, w, r)
-		e.w.entry, e.w.conn, e.w.kernel = e, c, s.kernel
-		e.x.Spare = &s.spare
-		if c.remote != "" {
-			r.RemoteAddr = c.remote // for X-Forwarded-For, and for whom an upstream's connection is opened
-		}
-		r = gateway.WithExchange(r, &e.x)
-		if r.Body != http.NoBody {
-			r.Body = &e.body
-		}
-		defer s.finish(g, e, r)
-		if s.pressure.Refuses() {
-			gateway.Fail(&e.w, r, overloaded())
-			return
-		}
-		g.snap.ServeHTTP(&e.w, r)
+		s.answer(f, w, r, func(w http.ResponseWriter, r *http.Request, g *generation) {
+			if s.pressure.Refuses() {
+				gateway.Fail(w, r, overloaded())
+				return
+			}
+			g.snap.ServeHTTP(w, r)
+		})
 	})
+}
+
+// answer has a request answered by do, and takes note of all that becomes of it.
+func (s *Server) answer(f *front, w http.ResponseWriter, r *http.Request, do func(http.ResponseWriter, *http.Request, *generation)) {
+	c := connOfRequest(r)
+	c.begin(r.ProtoMajor == 1)
+	defer c.done()
+	g := s.acquire(c.lane)
+	defer g.release(c.lane)
+	e := newEntry(f, c, w, r)
+	e.w.entry, e.w.conn, e.w.kernel = e, c, s.kernel
+	e.x.Spare = &s.spare
+	if c.remote != "" {
+		r.RemoteAddr = c.remote // for X-Forwarded-For, and for whom an upstream's connection is opened
+	}
+	r = gateway.WithExchange(r, &e.x)
+	if r.Body != http.NoBody {
+		r.Body = &e.body
+	}
+	defer s.finish(g, e, r)
+	do(&e.w, r, g)
 }
 
 func newEntry(f *front, c *conn, w http.ResponseWriter, r *http.Request) *entry {
@@ -84,10 +105,6 @@ func (s *Server) finish(g *generation, e *entry, r *http.Request) {
 	end := time.Now()
 	e.body.stall.finish()
 	e.w.last(end)
-	if e.w.http1 && e.w.tunnel == nil && !e.body.whole() {
-		e.body.linger(end)
-		e.w.conn.unread.Store(true)
-	}
 	e.x.BytesIn, e.x.BytesOut = e.body.n.Load(), e.w.bytes
 	if t := e.w.tunnel; t != nil {
 		e.x.BytesIn, e.x.BytesOut = e.x.BytesIn+t.in.Load(), e.x.BytesOut+t.out.Load()

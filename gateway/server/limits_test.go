@@ -48,7 +48,7 @@ func atRest(h http.HandlerFunc, l *config.Listener) (*Server, *front) {
 	g.count(s.metrics, nil)
 	s.current.Store(g)
 	f := newFront("web", l, &net.TCPAddr{}, s.metrics.Listener("web"), newCaps(s.budget), s.log)
-	f.server.Handler = s.handler(f)
+	s.attach(f)
 	return s, f
 }
 
@@ -56,14 +56,10 @@ func inBubble(t *testing.T, l *config.Listener, h http.HandlerFunc, use func(l *
 	synctest.Test(t, func(t *testing.T) {
 		_, f := atRest(h, l)
 		if l.TLS != nil {
-			f.server.TLSConfig = listenerTLS(func() (*tls.Config, error) { return nil, nil })
+			f.tls = listenerTLS(func() (*tls.Config, error) { return nil, nil })
 		}
 		var served sync.WaitGroup
-		served.Go(func() {
-			if err := f.run(); err != nil {
-				t.Errorf("front: %v", err)
-			}
-		})
+		served.Go(f.run)
 		use(&line{t, f})
 		f.retire(t.Context(), 0)
 		served.Wait()

@@ -98,7 +98,7 @@ func (l *lot) open() bool {
 	}
 	l.poll = poll
 	l.work.Go(l.watch)
-	l.work.Go(func() { _ = l.front.server.Serve(l) }) // ends with the server, or with the lot
+	l.work.Go(func() { l.front.accept(l) }) // ends with the lot
 	return true
 }
 

@@ -36,11 +36,7 @@ func openYardOf(t *testing.T, h http.HandlerFunc, l *config.Listener) *yard {
 		t.Fatal(err)
 	}
 	y := &yard{t: t, f: f, sock: newSocket("", ln, slog.New(slog.DiscardHandler))}
-	y.served.Go(func() {
-		if err := f.run(); err != nil {
-			t.Errorf("front: %v", err)
-		}
-	})
+	y.served.Go(f.run)
 	y.sock.serve(f)
 	return y
 }
@@ -245,7 +241,7 @@ func BenchmarkWake(b *testing.B) {
 		b.Fatal(err)
 	}
 	sock := newSocket("", ln, slog.New(slog.DiscardHandler))
-	go func() { _ = f.run() }()
+	go f.run()
 	sock.serve(f)
 	c, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {

@@ -21,7 +21,7 @@ func BenchmarkRequest(b *testing.B) {
 		b.Fatal(err)
 	}
 	sock := newSocket("", ln, slog.New(slog.DiscardHandler))
-	go func() { _ = f.run() }()
+	go f.run()
 	sock.serve(f)
 	c, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {

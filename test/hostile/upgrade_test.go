@@ -151,8 +151,8 @@ func trailerRows() []row {
 		}},
 		refused("authorization", "Authorization"), refused("host", "X-Forwarded-Host"), refused("client", "X-Forwarded-For"),
 		refused("cookie", "Cookie"), refused("alias", "X_Forwarded_For"), refused("content type", "Content-Type"),
-		{name: "U11 length", in: trailer("Content-Length", "Content-Length: 9"), status: 400},
-		{name: "U11 coding", in: trailer("Transfer-Encoding", "Transfer-Encoding: chunked"), status: 400},
+		{name: "U11 length", in: trailer("Content-Length", "Content-Length: 9"), status: 400, reason: "bad_header"},
+		{name: "U11 coding", in: trailer("Transfer-Encoding", "Transfer-Encoding: chunked"), status: 400, reason: "bad_header"},
 	}
 }
 
@@ -175,7 +175,7 @@ func expectationRows() []row {
 	return []row{
 		expect("U12 obfuscated", "y 100-continue"),
 		expect("U12 list", "100-continue, 100-continue"),
-		{name: "U12 other", in: post("/", "abc", "Content-Length: 3", "Expect: 200-ok"), status: 417},
+		{name: "U12 other", in: post("/", "abc", "Content-Length: 3", "Expect: 200-ok"), status: 417, reason: "expectation"},
 		{name: "U14 length", in: post("/", "abc", "Content-Length: 3", "Expect: 100-continue"), status: 200, open: true, to: "POST /", check: bodyIs("abc"), answer: once},
 		{name: "U14 chunks", in: post("/", "3\r\nabc\r\n0\r\n\r\n", "Transfer-Encoding: chunked", "Expect: 100-Continue"), status: 200, open: true, to: "POST /", check: bodyIs("abc"), answer: once},
 		{name: "U14 HTTP/1.0", in: "POST / HTTP/1.0\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc", status: 200, to: "POST /", check: bodyIs("abc")},
