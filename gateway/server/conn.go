@@ -58,11 +58,11 @@ type conn struct {
 	space space // in the lot
 
 	mu       sync.Mutex // orders leaving phaseIdle against dismiss
-	deadline time.Time  // for reads, as net/http wants it
+	deadline time.Time  // for reads, as the engine wants it
 	reads    deadline
 	writes   deadline
 	short    bool // the deadline of reads is parkAfter, which comes sooner
-	leaving  bool // net/http was told that the client has left, and will close
+	leaving  bool // the engine was told that the client has left, and will close
 }
 
 var lanes atomic.Uint32
@@ -109,7 +109,7 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 // rest is asked when a read came to its deadline. If that was parkAfter, an idle
-// connection leaves net/http for the lot, and any other read goes on until its
+// connection leaves the engine for the lot, and any other read goes on until its
 // own deadline.
 func (c *conn) rest() (leave, again bool) {
 	c.mu.Lock()
@@ -150,8 +150,8 @@ func (c *conn) enter(p phase) {
 	c.phase.Store(uint32(p))
 }
 
-// dismiss ends the connection if it is idle, by ending the read that net/http
-// waits in.
+// dismiss ends the connection if it is idle, by ending the read that the
+// engine waits in.
 func (c *conn) dismiss() {
 	c.mu.Lock()
 	if c.phase.CompareAndSwap(uint32(phaseIdle), uint32(phaseClosing)) {
@@ -166,7 +166,7 @@ func (c *conn) dismiss() {
 	}
 }
 
-// SetReadDeadline implements net.Conn. net/http sets a new deadline just before
+// SetReadDeadline implements net.Conn. The engine sets a new deadline just before
 // it waits for a request, which must not undo dismiss.
 func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
@@ -221,7 +221,7 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return c.SetWriteDeadline(t)
 }
 
-// CloseWrite lets net/http linger after an answer to a request that it did not
+// CloseWrite lets the engine linger after an answer to a request that it did not
 // read to its end; without it the client would see a reset instead of the answer.
 func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
@@ -230,7 +230,7 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
-// Close implements net.Conn. The first one after a rest is net/http's, which
+// Close implements net.Conn. The first one after a rest is the engine's, which
 // gives the connection up so that it can be parked.
 func (c *conn) Close() error {
 	c.mu.Lock()
@@ -278,10 +278,10 @@ func (c *conn) rested() {
 	c.phase.Store(uint32(phaseIdle))
 }
 
-// pending says whether net/http's Shutdown could lose a request now.
+// pending says whether a request has been read that no handler has yet.
 func (c *conn) pending() bool { return phase(c.phase.Load()) <= phaseHead }
 
-// connOf finds the conn below what net/http calls the connection.
+// connOf finds the conn below what the engine and net/http call the connection.
 func connOf(nc net.Conn) *conn {
 	if t, ok := nc.(*tls.Conn); ok {
 		nc = t.NetConn()

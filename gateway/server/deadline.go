@@ -8,7 +8,7 @@ const spare = time.Second
 
 // deadline is that of the reads or of the writes of a connection. To set one in the
 // runtime's poller takes about as long as the beginning of a system call, and
-// net/http does it eight times for a request, nearly always to a later time or to
+// the engine does it several times for a request, nearly always to a later time or to
 // none. So a deadline that the socket has stays there when it comes too soon, and
 // who meets it asks passed.
 type deadline struct {

@@ -11,9 +11,9 @@
 //
 // Three layers lie between an address and a handler, so that each can change
 // without the others: a socket is a bound address and lives as long as any
-// generation wants it; a front is an http.Server with the settings of one
-// listener and takes the socket over from its predecessor without closing it; a
+// generation wants it; a front serves it with the settings of one
+// listener, by gateway/http1 and for HTTP/2 by net/http, and takes the socket over from its predecessor without closing it; a
 // conn knows whether a request of its client has been read, which is what makes
-// an end without losses possible. A conn that rests is parked: it leaves net/http
+// an end without losses possible. A conn that rests is parked: it leaves the engine
 // and waits in the lot of its front, without a goroutine and without buffers.
 package server

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// Between two requests net/http keeps a goroutine, its stack and two buffers for
+// Between two requests the engine keeps a goroutine, its stack and a buffer for
 // each connection of a client: about 20 KiB, for clients that mostly never come
 // back. A connection that has rested for parkAfter is therefore taken from
-// net/http, to which it looks as if the client had left, and waits in the lot of
-// its front, in which a connection costs about 1 KiB. When bytes come, net/http
+// the engine, to which it looks as if the client had left, and waits in the lot of
+// its front, in which a connection costs about 1 KiB. When bytes come, the engine
 // gets it as if it had just been accepted. Connections with TLS keep state that
-// net/http cannot be given back, and are never parked.
+// the engine cannot be given back, and are never parked.
 
 // parkAfter is how long a connection rests before it is parked. Waking one costs
 // some 10 µs, which those who come back within a second should not pay.
@@ -27,7 +27,7 @@ const (
 )
 
 // lot holds the parked connections of a front. It is also the listener from
-// which net/http gets those that woke.
+// which the engine gets those that woke.
 type lot struct {
 	front *front
 	woken chan *conn
@@ -172,7 +172,7 @@ func (l *lot) overdue(now time.Time) (over []*conn) {
 	return over
 }
 
-// wake gives a connection back to net/http. Bytes have come, or the client has
+// wake gives a connection back to the engine. Bytes have come, or the client has
 // gone: in phaseHead nobody takes it for idle.
 func (l *lot) wake(c *conn) {
 	c.mu.Lock()

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// poller exists on Linux alone: elsewhere connections stay with net/http.
+// poller exists on Linux alone: elsewhere connections stay with the engine.
 type poller struct{}
 
 func newPoller() (*poller, error) { return nil, errors.ErrUnsupported }

@@ -54,7 +54,7 @@ func (c *conn) bounded(t time.Time) time.Time {
 // Without a good one the connection ends without an answer: what the other end
 // takes the bytes for is anybody's guess.
 func (c *conn) readHeader() error {
-	if c.noHeader != nil { // net/http reads on to tell HTTP/2 from HTTP/1
+	if c.noHeader != nil { // somebody reads on
 		return c.noHeader
 	}
 	head, err := c.takeHeader()

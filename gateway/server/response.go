@@ -124,7 +124,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // before bounds the write that follows. HTTP/1 has a deadline on the
 // connection, moved on long before it passes; it is also in force for what
-// net/http flushes after the handler. HTTP/2 streams are watched instead, see stall.
+// the engine flushes after the handler. HTTP/2 streams are watched instead, see stall.
 func (w *response) before() {
 	if !w.timed {
 		return
@@ -150,7 +150,7 @@ func (w *response) patience() time.Duration { return w.idle }
 // cut resets the stream whose write is under way.
 func (w *response) cut() { expire(http.NewResponseController(w.ResponseWriter).SetWriteDeadline) }
 
-// last bounds what net/http has still to write after the handler.
+// last bounds what is still to be written after the handler.
 func (w *response) last(now time.Time) {
 	w.stall.finish()
 	if w.timed && (w.http1 || w.bytes > 0) {

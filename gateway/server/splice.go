@@ -12,10 +12,10 @@ import (
 )
 
 // pipeAfter is how much of a body must have been written for the head to be on its
-// way: net/http keeps up to 2 KiB back until it knows more.
+// way.
 const pipeAfter = 4 << 10
 
-// TakesPipe implements splice.Sink. Bytes that go past net/http are not counted by
+// TakesPipe implements splice.Sink. Bytes that go past the engine are not looked at by
 // it, so that they must be those that the head has promised.
 func (w *response) TakesPipe(n int64) bool {
 	if !w.http1 || w.bytes < pipeAfter {
@@ -32,7 +32,7 @@ func (w *response) TakesPipe(n int64) bool {
 func (w *response) WritePipe(p *splice.Pipe) (int, error) {
 	begun := time.Now()
 	defer w.waited(begun)
-	dst := w.ResponseWriter.(io.ReaderFrom) // in the end conn, after what net/http has buffered
+	dst := w.ResponseWriter.(io.ReaderFrom) // in the end conn, after what the engine has buffered
 	w.before()
 	whole := 0
 	for {
@@ -46,7 +46,7 @@ func (w *response) WritePipe(p *splice.Pipe) (int, error) {
 	}
 }
 
-// ReadFrom implements io.ReaderFrom. What net/http lets us write of a body comes
+// ReadFrom implements io.ReaderFrom. What of a body goes through a pipe comes
 // here from WritePipe, and from nowhere else.
 func (c *conn) ReadFrom(src io.Reader) (int64, error) {
 	p, ok := src.(*splice.Pipe)

@@ -8,7 +8,7 @@ import (
 // stall cuts an operation of a client that makes no progress. A deadline on the
 // connection would not do: it also passes while nothing is awaited, between the
 // writes of a stream or while an upstream is slow, and net/http then ends an
-// HTTP/2 stream, or cancels an HTTP/1 request whose body has been read.
+// HTTP/2 stream.
 type stall struct {
 	of staller
 
