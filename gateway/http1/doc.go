@@ -39,7 +39,7 @@
 //
 // A request is refused (ClientError) for all that an answer is refused for, and
 // further for lines that end in LF alone, folded lines, two lengths even if they are
-// equal, a Host that is missing, there twice, or another one than the target's, and
-// space where the request line has none. Whoever reads in front of the gateway may
+// equal, a Host that is missing or there twice, and space where the request line has
+// none. Whoever reads in front of the gateway may
 // see another request in it.
 package http1

@@ -208,10 +208,7 @@ func (h *requestHead) aim(target string) error {
 		u.Scheme = ""
 	}
 	h.URL = u
-	if u.Host != "" {
-		if len(hosts) == 1 && !strings.EqualFold(u.Host, h.Host) {
-			return badRequest(badHost, "it has two hosts")
-		}
+	if u.Host != "" { // RFC 9112 section 3.2.2: whatever Host says
 		h.Host = u.Host
 	}
 	return nil

@@ -36,7 +36,6 @@ func strictRows() []row {
 		lines("F29 folded header", get("/", "A: b\r\n c")),
 		trailers("F39 trailers end with LF", "1\r\na\r\n0\r\n\n\r\n\r\n"),
 		trailers("U11 bad name of a trailer", "1\r\na\r\n0\r\na b: c\r\n\r\n"),
-		{name: "T12 two hosts", in: "GET http://b.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n", status: 400, reason: "bad_host"},
 	}
 }
 

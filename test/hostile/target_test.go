@@ -62,6 +62,7 @@ func targetRows() []row {
 		{name: "T10 IPv6", in: rawHost("[::0001]:8080"), status: 200, open: true, to: "GET /", check: hostIs("[::1]:8080")},
 		{name: "T11 case", in: "GET /host HTTP/1.1\r\nHost: A.EXAMPLE\r\n\r\n", status: 200, open: true, to: "GET /host", route: "host", check: hostIs("a.example")},
 		{name: "T12 absolute form", in: get("http://a.example/host"), status: 200, open: true, to: "GET /host", route: "host", check: hostIs("a.example")},
+		{name: "T12 two hosts", in: "GET http://b.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n", status: 200, open: true, to: "GET /", check: hostIs("b.example")},
 		{name: "T13 ftp", in: get("ftp://a.example/"), status: 400, reason: "bad_target"},
 		{name: "T13 file", in: get("file:///etc/passwd"), status: 400, reason: "bad_target"},
 		{name: "T13 no host", in: get("http:///x"), status: 400, reason: "bad_target"},
