@@ -64,6 +64,17 @@ func (r *reader) buffered() []byte { return r.buf[r.r:r.w] }
 
 // fill reads more behind what is buffered.
 func (r *reader) fill() error {
+	r.room()
+	n, err := r.src.Read(r.buf[r.w:])
+	r.w += n
+	if n > 0 {
+		return nil // an error comes again
+	}
+	return err
+}
+
+// room makes some behind what is buffered.
+func (r *reader) room() {
 	switch {
 	case r.pool == nil:
 		r.pool = readBuffers.Get().(*[readSize]byte)
@@ -76,12 +87,6 @@ func (r *reader) fill() error {
 	case r.w == len(r.buf):
 		r.buf = append(r.buf, make([]byte, len(r.buf))...)
 	}
-	n, err := r.src.Read(r.buf[r.w:])
-	r.w += n
-	if n > 0 {
-		return nil // an error comes again
-	}
-	return err
 }
 
 // read is io.Reader, past the buffer if that is empty and p is large.

@@ -49,13 +49,11 @@ type requestHead struct {
 // hasHead says whether a whole head is buffered.
 func (r *reader) hasHead() bool { return bytes.Contains(r.buffered(), []byte("\r\n\r\n")) }
 
-// push puts bytes before those that are buffered, of which there are none.
-func (r *reader) push(b []byte) {
-	if r.pool == nil {
-		r.pool = readBuffers.Get().(*[readSize]byte)
-		r.buf = r.pool[:]
-	}
-	r.r, r.w = 0, copy(r.buf, b)
+// push puts a byte behind those that are buffered.
+func (r *reader) push(c byte) {
+	r.room()
+	r.buf[r.w] = c
+	r.w++
 }
 
 // discard gives the buffer back with all that is in it.

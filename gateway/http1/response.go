@@ -195,7 +195,11 @@ func (w *response) decide(last bool) (fields string) {
 	case !bodyAllowed(w.status):
 		return "\r\n"
 	case last && len(w.trailers) == 0 && (w.method != http.MethodHead || w.sent > 0):
-		return "Content-Length: " + strconv.FormatInt(w.sent, 10) + "\r\n\r\n"
+		fields = "Content-Length: " + strconv.FormatInt(w.sent, 10) + "\r\n\r\n"
+		if w.minor == 0 && !w.close && !w.bodiless {
+			fields = keepAlive + fields // it may stay after all
+		}
+		return fields
 	case w.method == http.MethodHead:
 		return "\r\n" // it would have been longer than can be known
 	case w.minor == 1:

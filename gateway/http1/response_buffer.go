@@ -13,7 +13,7 @@ var writeBuffers = sync.Pool{New: func() any { return new([writeSize]byte) }}
 
 // headRoom is kept free before the body, for the fields that say where it ends, or the
 // size of a chunk.
-const headRoom = 48
+const headRoom = 64
 
 // buffer holds what is to be sent: a head, then a gap, then some of the body. The gap is
 // closed when it is known what stands in it.

@@ -80,6 +80,9 @@ func appendList(b []byte, name string, elements []string) []byte {
 	return append(append(append(b, name...), strings.Join(elements, ", ")...), "\r\n"...)
 }
 
+// keepAlive tells a client of HTTP/1.0 that the connection stays.
+const keepAlive = "Connection: keep-alive\r\n"
+
 // appendConnection says what becomes of the connection.
 func (w *response) appendConnection(b []byte, h http.Header) []byte {
 	for element := range grammar.Elements(h["Connection"]) {
@@ -91,7 +94,7 @@ func (w *response) appendConnection(b []byte, h http.Header) []byte {
 	case w.close:
 		return append(b, "Connection: close\r\n"...)
 	case w.minor == 0 && (w.length != lengthUnknown || w.bodiless):
-		return append(b, "Connection: keep-alive\r\n"...)
+		return append(b, keepAlive...)
 	}
 	return b
 }

@@ -178,7 +178,7 @@ func (c *client) answer(h *requestHead) (again bool) {
 		w.abort()
 		return false
 	}
-	return w.finish()
+	return w.finish() && c.net.SetWriteDeadline(time.Time{}) == nil // the handler's own
 }
 
 // handle calls a handler, and says whether it came to its end.

@@ -84,7 +84,7 @@ func (w *watch) end() {
 	}
 	w.abort = false
 	if w.n > 0 {
-		w.c.in.push(w.got[:w.n])
+		w.c.in.push(w.got[0])
 		w.n = 0
 	}
 }
