@@ -97,7 +97,10 @@ func (b *requestBody) hopeless() bool {
 		return false // somebody reads it
 	}
 	defer b.mu.Unlock()
-	return b.over == nil && b.left > lingerBytes
+	if b.over != nil {
+		return !errors.Is(b.over, io.EOF)
+	}
+	return b.left > lingerBytes
 }
 
 // drain reads what is left, within limits, and says whether it came to the end.
