@@ -22,7 +22,7 @@ func TestHijack(t *testing.T) {
 				var taken net.Conn
 				s := &Server{Hijacked: func(c net.Conn) { taken = c }}
 				s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					time.Sleep(time.Second) // somebody watches by now, and has read a byte
+					<-time.After(time.Second) // somebody watches by now, and has read a byte
 					if head != "" {
 						w.WriteHeader(http.StatusOK)
 					}
@@ -39,7 +39,7 @@ func TestHijack(t *testing.T) {
 					}
 					go func() { // for longer than the handler
 						defer nc.Close()
-						time.Sleep(time.Hour)
+						<-time.After(time.Hour)
 						_, _ = io.CopyN(rw.Writer, rw.Reader, int64(len(early+"later.")))
 						_ = rw.Flush()
 					}()
@@ -94,7 +94,7 @@ func TestHijackWhileSomebodyReads(t *testing.T) {
 				_, err := io.Copy(io.Discard, r.Body)
 				read <- err
 			}()
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 			nc, rw, err := http.NewResponseController(w).Hijack()
 			if err != nil || <-read == nil {
 				t.Fatal(err)
@@ -106,7 +106,7 @@ func TestHijackWhileSomebodyReads(t *testing.T) {
 		})}
 		c, gone := pipe(t, s)
 		say(t, c, byLengthOf+"100\r\n\r\nhello")
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		say(t, c, "later.")
 		<-gone
 	})

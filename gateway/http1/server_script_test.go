@@ -3,6 +3,7 @@ package http1
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -126,7 +127,7 @@ func (a *acted) check(t *testing.T, method string, got []byte) {
 	for {
 		resp, err := http.ReadResponse(in, &http.Request{Method: method})
 		if err != nil {
-			if !a.broken() || err != io.ErrUnexpectedEOF || len(got) > 0 && !strings.Contains(a.done, "i") {
+			if !a.broken() || !errors.Is(err, io.ErrUnexpectedEOF) || len(got) > 0 && !strings.Contains(a.done, "i") {
 				t.Fatalf("%v: %q", err, got)
 			}
 			return

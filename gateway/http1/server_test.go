@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -231,7 +232,7 @@ func TestKeepAlive(t *testing.T) {
 	f("a longer answer than it says", hello, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "2")
 		_, _ = io.WriteString(w, "ok")
-		if _, err := io.WriteString(w, "!"); err != http.ErrContentLength {
+		if _, err := io.WriteString(w, "!"); !errors.Is(err, http.ErrContentLength) {
 			t.Errorf("writing more: %v", err)
 		}
 	}, true)

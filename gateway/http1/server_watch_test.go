@@ -31,7 +31,7 @@ func TestWatch(t *testing.T) {
 					cause = r.Context().Err()
 				})})
 				say(t, c, say1)
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 				_ = c.Close()
 				<-gone
 				if !errors.Is(cause, context.Canceled) {
@@ -59,7 +59,7 @@ func TestWatchKeepsBytes(t *testing.T) {
 				})})
 				go func() { _, _ = io.WriteString(c, "GET /first HTTP/1.1\r\nHost: a\r\n\r\n"+ahead) }()
 				synctest.Wait()
-				time.Sleep(500 * time.Millisecond) // somebody is looking by now
+				<-time.After(500 * time.Millisecond) // somebody is looking by now
 				go func() { _, _ = io.WriteString(c, all[len(ahead):]) }()
 				in := bufio.NewReader(c)
 				for _, want := range []string{"/first", "/farther", "/", "/farther"} {
@@ -76,11 +76,11 @@ func TestWatchKeepsBytes(t *testing.T) {
 func TestWatchAndPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, gone := pipe(t, &Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 			panic(http.ErrAbortHandler)
 		})})
 		say(t, c, hello)
-		time.Sleep(100 * time.Millisecond)
+		<-time.After(100 * time.Millisecond)
 		say(t, c, "G")
 		<-gone
 		if rest, _ := io.ReadAll(c); len(rest) > 0 {
@@ -128,7 +128,7 @@ func TestReadsAfterTheHandler(t *testing.T) {
 				_, err = r.Body.Read(make([]byte, 1))
 				after <- err
 			}()
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 		})})
 		say(t, c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhello")
 		_, _ = io.Copy(io.Discard, c)
@@ -150,7 +150,7 @@ func TestTimeouts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &Server{HeaderTimeout: 3 * time.Second, IdleTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					time.Sleep(100 * time.Second) // a handler may take longer
+					<-time.After(100 * time.Second) // a handler may take longer
 					if _, err := io.Copy(w, r.Body); err != nil {
 						t.Error(err)
 					}
@@ -162,7 +162,7 @@ func TestTimeouts(t *testing.T) {
 				for _, word := range words {
 					switch word := word.(type) {
 					case float64:
-						time.Sleep(time.Duration(word * float64(time.Second)))
+						<-time.After(time.Duration(word * float64(time.Second)))
 					case string:
 						_, _ = io.WriteString(c, word)
 					}
@@ -193,7 +193,7 @@ func TestNoTimeouts(t *testing.T) {
 		in := bufio.NewReader(c)
 		for range 3 {
 			for _, b := range []byte(hello) {
-				time.Sleep(24 * time.Hour)
+				<-time.After(24 * time.Hour)
 				say(t, c, string(b))
 			}
 			if got := listenTo(t, in, "GET").Text; got != "ok" {
@@ -240,7 +240,7 @@ func TestDeadlinesOfHandlers(t *testing.T) {
 			if got := listenTo(t, in, "GET").Text; got != "ok" {
 				t.Errorf("got %q", got)
 			}
-			time.Sleep(time.Minute)
+			<-time.After(time.Minute)
 		}
 	})
 }
