@@ -148,7 +148,10 @@ func TestExpect(t *testing.T) {
 					listenTo(t, in, "HEAD")
 					return
 				}
-				<-gone
+				begun := time.Now()
+				if <-gone; time.Since(begun) > 0 {
+					t.Errorf("it waited %v for what may never come", time.Since(begun))
+				}
 			})
 		})
 	}
@@ -189,6 +192,23 @@ func TestNothingToExpect(t *testing.T) {
 	} {
 		if all := replies(t, play(t, &Server{Handler: http.HandlerFunc(echo)}, words, 0).got.Bytes()); len(all) != 1 || all[0].StatusCode != 200 {
 			t.Errorf("%q: %+v", words, all)
+		}
+	}
+}
+
+// TestTooLateToContinue: no word comes in the middle of an answer.
+func TestTooLateToContinue(t *testing.T) {
+	for _, flushed := range []bool{true, false} {
+		s := &Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, "first ")
+			if flushed {
+				flush(w)
+			}
+			_, _ = io.Copy(w, r.Body)
+		})}
+		all := replies(t, play(t, s, "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello", 0).got.Bytes())
+		if len(all) != 1 || all[0].Text != "first hello" || !all[0].Close {
+			t.Errorf("got %+v", all)
 		}
 	}
 }

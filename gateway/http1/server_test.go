@@ -228,6 +228,11 @@ func TestKeepAlive(t *testing.T) {
 	f("HTTP/1.0 that stays, HEAD", head("HEAD", "1.0", stay), text("ok"), true, "keep-alive")
 	f("HTTP/1.0 that stays, 204", head("GET", "1.0", stay), func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, true, "keep-alive")
 	f("HTTP/1.0 that stays, without a length", head("GET", "1.0", stay), func(w http.ResponseWriter, _ *http.Request) { _ = http.NewResponseController(w).Flush() }, false, "close")
+	f("HTTP/1.0 that stays, with trailers that go nowhere", head("GET", "1.0", stay), func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Trailer", "A")
+		_, _ = io.WriteString(w, "ok")
+		w.Header().Set(http.TrailerPrefix+"B", "c")
+	}, true, "keep-alive")
 	f("HTTP/1.0 that both stays and leaves", head("GET", "1.0", "Connection: keep-alive, close\r\n"), text("ok"), false, "close")
 	f("a longer answer than it says", hello, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "2")
