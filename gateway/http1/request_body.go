@@ -45,7 +45,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		_, bad := errors.AsType[*ClientError](err)
 		switch {
 		case errors.Is(err, io.EOF):
-			b.c.watch.begin()
+			b.c.watch.begin(b.req.Close)
 		case !bad && !errors.Is(err, os.ErrDeadlineExceeded):
 			b.c.leave()
 		}

@@ -159,7 +159,7 @@ func (c *client) answer(h *requestHead) (again bool) {
 	h.RemoteAddr, h.TLS = c.remote, c.tls
 	w.req = h.WithContext(ctx)
 	if w.body == nil {
-		c.watch.begin()
+		c.watch.begin(h.Close)
 	} else {
 		w.body.req = w.req
 	}

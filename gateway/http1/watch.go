@@ -2,6 +2,7 @@ package http1
 
 import (
 	"errors"
+	"io"
 	"os"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ type watch struct {
 
 	mu      sync.Mutex
 	armed   bool          // a request is being answered
+	last    bool          // the client has nothing more to say
 	reading chan struct{} // closed when the read is over; nil when there is none
 	abort   bool          // the read was ended by end
 	got     [1]byte
@@ -27,11 +29,13 @@ type watch struct {
 
 func (w *watch) init(c *client) { w.c = c }
 
-// begin is called when all of a request has been read.
-func (w *watch) begin() {
+// begin is called when all of a request has been read. If that is the last one by the
+// client's own word, and it closes its half of the connection, it still waits for the
+// answer. Otherwise it has left; the two look the same.
+func (w *watch) begin(last bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.armed = true
+	w.armed, w.last = true, last
 	if w.timer == nil {
 		w.timer = time.AfterFunc(watchAfter, w.look)
 	} else {
@@ -55,7 +59,8 @@ func (w *watch) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.n = n
-	if err != nil && !(w.abort && errors.Is(err, os.ErrDeadlineExceeded)) {
+	ended := w.abort && errors.Is(err, os.ErrDeadlineExceeded)
+	if err != nil && !ended && !(w.last && errors.Is(err, io.EOF)) {
 		w.c.leave()
 	}
 	w.reading = nil
