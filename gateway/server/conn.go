@@ -274,6 +274,8 @@ func (c *conn) done() {
 // rested is told when the engine waits for the next request, and nothing of that has
 // come.
 func (c *conn) rested() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.parks = c.front.listener.TLS == nil && pollable(c.Conn)
 	c.phase.Store(uint32(phaseIdle))
 }

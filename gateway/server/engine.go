@@ -86,11 +86,22 @@ func (f *front) serveTLS(nc net.Conn) {
 		f.toHTTP2(t)
 		return
 	}
+	if !f.server.Protocols.HTTP1() { // crypto/tls lets those pass who offer nothing
+		_ = t.Close() // nothing was said
+		return
+	}
 	f.engine.Serve(t)
 }
 
-// toHTTP2 hands a connection over to net/http.
-func (f *front) toHTTP2(nc net.Conn) { _ = f.server.Serve(&single{conn: nc}) }
+// toHTTP2 hands a connection over to net/http, which takes none when it has been shut
+// down.
+func (f *front) toHTTP2(nc net.Conn) {
+	s := &single{conn: nc}
+	_ = f.server.Serve(s)
+	if s.conn != nil {
+		_ = s.conn.Close() // nothing was said
+	}
+}
 
 // single is a listener of one connection.
 type single struct{ conn net.Conn }
