@@ -45,6 +45,9 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		_, bad := errors.AsType[*ClientError](err)
 		switch {
 		case errors.Is(err, io.EOF):
+			if len(b.c.in.buffered()) == 0 {
+				b.c.in.release() // the answer may be long in coming
+			}
 			b.c.watch.begin(b.req.Close)
 		case !bad && !errors.Is(err, os.ErrDeadlineExceeded):
 			b.c.leave()

@@ -49,6 +49,19 @@ type requestHead struct {
 // hasHead says whether a whole head is buffered.
 func (r *reader) hasHead() bool { return bytes.Contains(r.buffered(), []byte("\r\n\r\n")) }
 
+// begins waits until it is known whether what comes next is text, which it does not take.
+func (r *reader) begins(text string) bool {
+	for {
+		b := r.buffered()
+		if n := min(len(b), len(text)); string(b[:n]) != text[:n] || n == len(text) {
+			return n == len(text) && string(b[:n]) == text
+		}
+		if r.fill() != nil {
+			return false
+		}
+	}
+}
+
 // push puts a byte behind those that are buffered.
 func (r *reader) push(c byte) {
 	r.room()

@@ -186,6 +186,7 @@ func (w *response) flush(last bool) error {
 	if b := w.out.take(w.chunked); len(b) > 0 {
 		w.send(b)
 	}
+	w.out.free() // until there is more, which may take hours
 	return w.failed
 }
 
@@ -222,7 +223,6 @@ func (w *response) send(b []byte) {
 
 // finish is the end of an answer. It says whether the connection can be used again.
 func (w *response) finish() (again bool) {
-	defer w.out.free()
 	if !w.wrote {
 		w.WriteHeader(http.StatusOK)
 	}
@@ -239,6 +239,12 @@ func (w *response) finish() (again bool) {
 	if w.body != nil && !w.body.drain() {
 		w.c.linger()
 		return false
+	}
+	if w.status == http.StatusSwitchingProtocols {
+		return false // what comes now is not HTTP, and nobody has taken it
+	}
+	if w.close && len(w.c.in.buffered()) > 0 {
+		w.c.linger()
 	}
 	return !w.close
 }

@@ -58,14 +58,23 @@ func (s *Server) Serve(nc net.Conn) {
 	if s.Context != nil {
 		ctx = s.Context(nc)
 	}
-	c.ctx, c.leave = context.WithCancel(ctx)
+	c.ctx, c.leave = context.WithCancel(context.WithValue(ctx, http.LocalAddrContextKey, nc.LocalAddr()))
 	c.watch.init(c)
 	defer c.leave()
+	defer c.end()
 	for fresh := true; c.next(fresh); fresh = false {
 	}
 	c.in.discard()
+}
+
+// end closes the connection, also when a handler ends its goroutine, or when a mistake
+// of ours shows: that must not end the process.
+func (c *client) end() {
+	if value := recover(); value != nil && c.s.Panicked != nil {
+		c.s.Panicked(&http.Request{RemoteAddr: c.remote}, value, debug.Stack())
+	}
 	if !c.gone {
-		_ = nc.Close() // whoever sent an answer has waited for the client already
+		_ = c.net.Close() // whoever sent an answer has waited for the client already
 	}
 }
 
@@ -92,7 +101,7 @@ func (c *client) next(fresh bool) bool {
 	}
 	h, err := c.in.readRequestHead(cmp.Or(c.s.MaxHead, maxHead))
 	if errors.Is(err, errPreface) {
-		if c.s.HTTP2 != nil && fresh {
+		if c.s.HTTP2 != nil && fresh && c.in.begins(preface) {
 			c.handOver()
 			return false
 		}
@@ -128,13 +137,28 @@ func (c *client) await(fresh bool) bool {
 			return false
 		}
 	}
-	if !c.within(now, wait) || c.in.fill() != nil {
+	if !c.within(now, wait) || c.first(fresh) != nil {
 		return false
 	}
 	if fresh || c.in.hasHead() {
 		return true
 	}
 	return c.within(time.Now(), c.s.HeaderTimeout)
+}
+
+// first waits for something to come, where it may take long without a buffer. Below TLS
+// the rest of a record needs no second system call, and a connection begins but once; a
+// plain one that rests is given up by Resting's side before long.
+func (c *client) first(fresh bool) error {
+	if c.tls == nil && !fresh {
+		return c.in.fill()
+	}
+	n, err := c.net.Read(c.watch.got[:])
+	if n == 0 {
+		return err
+	}
+	c.in.push(c.watch.got[0])
+	return nil
 }
 
 // within bounds the reads that follow.
@@ -167,6 +191,7 @@ func (c *client) answer(h *requestHead) (again bool) {
 		c.in.release()
 	}
 	whole := c.handle(w, func() { c.s.Handler.ServeHTTP(w, w.req) })
+	cancel() // what follows may wait for the client
 	if w.hijacked {
 		return false
 	}

@@ -148,7 +148,7 @@ func (a *acted) check(t *testing.T, method string, got []byte) {
 // checkNext looks for the answer to the next request.
 func (a *acted) checkNext(t *testing.T, resp *http.Response, in *bufio.Reader) {
 	next, err := http.ReadResponse(in, &http.Request{Method: "GET"})
-	if ends := resp.Close || a.closes || a.broken(); ends != (err != nil) {
+	if ends := resp.Close || a.closes || a.broken() || resp.StatusCode == 101; ends != (err != nil) {
 		t.Fatalf("there is another answer: %v, though the first says close: %t", err == nil, ends)
 	}
 	if err != nil {

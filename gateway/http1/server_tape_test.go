@@ -68,6 +68,7 @@ func (c *script) Close() error {
 func (*script) RemoteAddr() net.Addr {
 	return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1234}
 }
+func (*script) LocalAddr() net.Addr              { return new(net.TCPAddr) }
 func (*script) SetDeadline(time.Time) error      { return nil }
 func (*script) SetReadDeadline(time.Time) error  { return nil }
 func (*script) SetWriteDeadline(time.Time) error { return nil }

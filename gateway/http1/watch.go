@@ -22,7 +22,6 @@ type watch struct {
 	armed   bool          // a request is being answered
 	last    bool          // the client has nothing more to say
 	reading chan struct{} // closed when the read is over; nil when there is none
-	abort   bool          // the read was ended by end
 	got     [1]byte
 	n       int
 }
@@ -52,6 +51,7 @@ func (w *watch) look() {
 	}
 	over := make(chan struct{})
 	w.reading = over
+	_ = w.c.net.SetReadDeadline(time.Time{}) // that was for the body; fails only on a closed connection
 	w.mu.Unlock()
 
 	n, err := w.c.net.Read(w.got[:])
@@ -59,8 +59,8 @@ func (w *watch) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.n = n
-	ended := w.abort && errors.Is(err, os.ErrDeadlineExceeded)
-	if err != nil && !ended && !(w.last && errors.Is(err, io.EOF)) {
+	paused := errors.Is(err, os.ErrDeadlineExceeded) // who sets a deadline has not left
+	if err != nil && !paused && !(w.last && errors.Is(err, io.EOF)) {
 		w.c.leave()
 	}
 	w.reading = nil
@@ -79,7 +79,6 @@ func (w *watch) end() {
 	w.timer.Stop()
 	over := w.reading
 	if over != nil {
-		w.abort = true
 		_ = w.c.net.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection, whose read ends, too
 	}
 	w.mu.Unlock()
@@ -87,7 +86,6 @@ func (w *watch) end() {
 		<-over
 		_ = w.c.net.SetReadDeadline(time.Time{})
 	}
-	w.abort = false
 	if w.n > 0 {
 		w.c.in.push(w.got[0])
 		w.n = 0
