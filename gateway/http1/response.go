@@ -154,8 +154,8 @@ func (w *response) Write(p []byte) (int, error) {
 			return n, err
 		}
 		if w.length != lengthUnknown && len(p)-n >= len(w.out.pool) { // past the buffer, which is empty
-			w.send(p[n:])
-			return len(p), w.failed
+			n += w.send(p[n:])
+			return n, w.failed
 		}
 	}
 }
@@ -215,10 +215,11 @@ func (w *response) decide(last bool) (fields string) {
 }
 
 // send writes to the connection. After an error nothing is written any more.
-func (w *response) send(b []byte) {
+func (w *response) send(b []byte) (n int) {
 	if w.failed == nil {
-		_, w.failed = w.c.net.Write(b)
+		n, w.failed = w.c.net.Write(b)
 	}
+	return n
 }
 
 // finish is the end of an answer. It says whether the connection can be used again.

@@ -150,6 +150,7 @@ func (c *client) await(fresh bool) bool {
 // the rest of a record needs no second system call, and a connection begins but once; a
 // plain one that rests is given up by Resting's side before long.
 func (c *client) first(fresh bool) error {
+	c.in.release() // what is left of a body may have been in it
 	if c.tls == nil && !fresh {
 		return c.in.fill()
 	}

@@ -21,6 +21,8 @@ func TestRestingHoldsNoBuffer(t *testing.T) {
 				near, far := net.Pipe()
 				c := &client{s: &Server{}, net: near, tls: state}
 				c.in.src = near
+				c.in.push('x') // of a body that nobody has read to its end
+				c.in.r = c.in.w
 				came := make(chan bool)
 				go func() { came <- c.await(fresh) }()
 				synctest.Wait()
