@@ -104,7 +104,7 @@ func (r *reader) requestBlock(most int) (string, error) {
 			before = false
 		}
 		b := r.buffered()
-		if len(b) > 0 && !grammar.IsToken(b[:1]) && !(before && len(b) == 1 && b[0] == '\r') {
+		if len(b) > 0 && !grammar.IsToken(b[:1]) && (!before || len(b) > 1 || b[0] != '\r') {
 			return "", badRequest(badLine, "it does not begin with a method")
 		}
 		if n := bytes.Index(b[from:], []byte("\r\n\r\n")); n >= 0 && from+n+4 <= most {

@@ -79,7 +79,7 @@ func (b *buffer) take(more bool) []byte {
 		copy(b.pool[from:], b.head)
 		all = b.pool[from:b.end]
 	default: // a head that is larger than the array
-		all = append(b.head, b.pool[b.body:b.end]...)
+		all = slices.Concat(b.head, b.pool[b.body:b.end])
 	}
 	b.head, b.body = nil, 0
 	if more {

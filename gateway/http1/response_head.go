@@ -33,8 +33,6 @@ func appendStatus(b []byte, minor, status int) []byte {
 	return append(append(append(b, " status code "...), strconv.Itoa(status)...), "\r\n"...)
 }
 
-func itoa(n int) string { return strconv.Itoa(n) }
-
 var namesPool = sync.Pool{New: func() any { s := make([]string, 0, 32); return &s }}
 
 // appendFields appends those fields that keep wants, in order. Names that are no
