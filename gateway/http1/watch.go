@@ -59,8 +59,10 @@ func (w *watch) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.n = n
-	paused := errors.Is(err, os.ErrDeadlineExceeded) // who sets a deadline has not left
-	if err != nil && !paused && !(w.last && errors.Is(err, io.EOF)) {
+	switch {
+	case err == nil, errors.Is(err, os.ErrDeadlineExceeded): // who sets a deadline has not left
+	case w.last && errors.Is(err, io.EOF):
+	default:
 		w.c.leave()
 	}
 	w.reading = nil
