@@ -48,7 +48,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 			if len(b.c.in.buffered()) == 0 {
 				b.c.in.release() // the answer may be long in coming
 			}
-			b.c.watch.begin(b.req.Close)
+			b.c.watch.begin()
 		case !bad && !errors.Is(err, os.ErrDeadlineExceeded):
 			b.c.leave()
 		}

@@ -184,7 +184,7 @@ func (c *client) answer(h *requestHead) (again bool) {
 	h.RemoteAddr, h.TLS = c.remote, c.tls
 	w.req = h.WithContext(ctx)
 	if w.body == nil {
-		c.watch.begin(h.Close)
+		c.watch.begin()
 	} else {
 		w.body.req = w.req
 	}

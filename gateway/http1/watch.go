@@ -2,7 +2,6 @@ package http1
 
 import (
 	"errors"
-	"io"
 	"os"
 	"sync"
 	"time"
@@ -20,7 +19,6 @@ type watch struct {
 
 	mu      sync.Mutex
 	armed   bool          // a request is being answered
-	last    bool          // the client has nothing more to say
 	reading chan struct{} // closed when the read is over; nil when there is none
 	got     [1]byte
 	n       int
@@ -28,13 +26,13 @@ type watch struct {
 
 func (w *watch) init(c *client) { w.c = c }
 
-// begin is called when all of a request has been read. If that is the last one by the
-// client's own word, and it closes its half of the connection, it still waits for the
-// answer. Otherwise it has left; the two look the same.
-func (w *watch) begin(last bool) {
+// begin is called when all of a request has been read. A client that closes its half of
+// the connection from then on has left: one that still waits for the answer looks the
+// same, but there are fewer of those.
+func (w *watch) begin() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.armed, w.last = true, last
+	w.armed = true
 	if w.timer == nil {
 		w.timer = time.AfterFunc(watchAfter, w.look)
 	} else {
@@ -59,10 +57,7 @@ func (w *watch) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.n = n
-	switch {
-	case err == nil, errors.Is(err, os.ErrDeadlineExceeded): // who sets a deadline has not left
-	case w.last && errors.Is(err, io.EOF):
-	default:
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // who sets a deadline has not left
 		w.c.leave()
 	}
 	w.reading = nil
