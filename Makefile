@@ -95,7 +95,7 @@ slow-part: ## stage the three problems of docs/howto/find-the-slow-part.md and s
 	COLUMNS=$(or $(COLUMNS),110) PITHEAD_PROBE=required go test -count=1 -v -run FindTheSlowPart ./cmd/pithead-probe
 
 .PHONY: faults
-faults: $(BIN)/consul ## the fault runs in full length, about 50 minutes: a table into benchmarks/results/faults.md
+faults: $(BIN)/consul ## the fault runs in full length, more than an hour: a table into benchmarks/results/faults.md
 	cd benchmarks && go build -o $(BIN)/benchmarks .
 	@# Those of discovery and of the whole daemon mostly wait, so they do it beside the others.
 	@# The race detector would not let two of them reach the rates of requests that they are about.
