@@ -104,7 +104,7 @@ func (a *answer) describe(h *head) error {
 	a.framing, a.left = framing, length
 	a.resp = http.Response{
 		Status: h.text, StatusCode: h.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: h.minor,
-		Header: h.fields, ContentLength: length, Request: a.req, Trailer: trailer, Close: h.closes() || framing == byClose,
+		Header: h.fields, ContentLength: length, Request: a.req, Trailer: trailer, Close: closes(h.minor, h.fields) || framing == byClose,
 	}
 	if h.minor == 0 {
 		a.resp.Proto = "HTTP/1.0"

@@ -233,15 +233,6 @@ func contentLength(fields http.Header) (int64, error) {
 	return int64(n), nil
 }
 
-// closes says whether the server ends the connection after the answer (RFC 9112
-// section 9.3).
-func (h *head) closes() bool {
-	if grammar.HasToken(h.fields["Connection"], "close") {
-		return true
-	}
-	return h.minor == 0 && !grammar.HasToken(h.fields["Connection"], "keep-alive")
-}
-
 // announced are the names of the trailers that are to come.
 func (h *head) announced() (http.Header, error) {
 	lists, ok := h.fields["Trailer"]

@@ -105,7 +105,7 @@ func (w *response) begin() {
 	w.close = w.close || closes(1, h) || w.expects || w.body != nil && w.body.hopeless()
 	w.out.begin(func(b []byte) []byte {
 		b = appendStatus(b, w.minor, w.status)
-		b = appendFields(b, h, func(name string) bool { return !isFraming(name) && name != "Connection" && name[0] != ':' })
+		b = appendFields(b, h, func(name string) bool { return !isFraming(name) && name != "Connection" })
 		if h["Date"] == nil {
 			b = append(append(append(b, "Date: "...), date(time.Now())...), "\r\n"...)
 		}
