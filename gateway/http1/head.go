@@ -120,7 +120,7 @@ func parseFields(text string) (http.Header, error) {
 	if n > maxLines {
 		return nil, &AnswerError{"too many header lines"}
 	}
-	fields, values := make(http.Header, n), make([]string, 0, n)
+	t := newTable(n)
 	for text != "" {
 		var line string
 		line, text = cutLine(text)
@@ -135,15 +135,30 @@ func parseFields(text string) (http.Header, error) {
 		if !grammar.IsValue(value) {
 			return nil, &AnswerError{"a control byte in " + name}
 		}
-		name = textproto.CanonicalMIMEHeaderKey(name)
-		if former := fields[name]; former != nil {
-			fields[name] = append(former, value)
-			continue
-		}
-		values = append(values, value)
-		fields[name] = values[len(values)-1 : len(values) : len(values)]
+		t.add(name, value)
 	}
-	return fields, nil
+	return t.fields, nil
+}
+
+// table collects the fields of a head. The values of those that are there once share an
+// array.
+type table struct {
+	fields http.Header
+	values []string
+}
+
+// newTable has room for n lines.
+func newTable(n int) table { return table{make(http.Header, n), make([]string, 0, n)} }
+
+func (t *table) add(name, value string) {
+	name = textproto.CanonicalMIMEHeaderKey(name)
+	if former := t.fields[name]; former != nil {
+		t.fields[name] = append(former, value)
+		return
+	}
+	t.values = append(t.values, value)
+	end := len(t.values)
+	t.fields[name] = t.values[end-1 : end : end]
 }
 
 // goesOn says whether the line before text is folded (RFC 9112 section 5.2).

@@ -172,7 +172,7 @@ func requestFields(text string) (http.Header, error) {
 	if n > maxLines {
 		return nil, &ClientError{http.StatusRequestHeaderFieldsTooLarge, headTooLong, "it has too many header lines"}
 	}
-	fields, values := make(http.Header, n), make([]string, 0, n)
+	t := newTable(n)
 	for text != "" {
 		var line string
 		line, text, _ = strings.Cut(text, "\r\n")
@@ -184,15 +184,9 @@ func requestFields(text string) (http.Header, error) {
 		if !grammar.IsValue(value) {
 			return nil, badRequest(badHeader, "a control byte in a header")
 		}
-		name = textproto.CanonicalMIMEHeaderKey(name)
-		if former := fields[name]; former != nil {
-			fields[name] = append(former, value)
-			continue
-		}
-		values = append(values, value)
-		fields[name] = values[len(values)-1 : len(values) : len(values)]
+		t.add(name, value)
 	}
-	return fields, nil
+	return t.fields, nil
 }
 
 // aim finds out what the request is for: RFC 9112 sections 3.2 and 3.3.
